@@ -1,0 +1,232 @@
+//! What stands between a body and its reader: the deadline of the exchange and the limit of a message.
+//!
+//! gRPC's own `grpc-timeout` is enforced by most stacks only until the response head, and a limit on
+//! messages only where they are decoded. Homing decodes nothing and streams bodies, so both stand here,
+//! once for all wires.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+use crate::{Body, BodyError};
+
+/// A gRPC message over the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a message of {size} bytes is over the limit of {limit} bytes (max_message)")]
+pub struct TooLarge {
+    /// The message's length in bytes.
+    pub size: u64,
+    /// The limit in bytes.
+    pub limit: u64,
+}
+
+impl From<TooLarge> for BodyError {
+    fn from(TooLarge { size, limit }: TooLarge) -> Self {
+        Self::MessageTooLarge { size, limit }
+    }
+}
+
+/// Follows gRPC's length-prefixed messages through a body without copying or keeping anything
+/// (gRPC over HTTP/2, "Length-Prefixed-Message": one byte of flags, four of length, big-endian).
+#[derive(Debug, Clone)]
+pub struct MessageMeter {
+    limit: u64,
+    prefix: [u8; 5],
+    prefix_len: usize,
+    message_left: usize,
+}
+
+impl MessageMeter {
+    /// A meter for messages of at most `limit` bytes.
+    #[must_use]
+    pub const fn new(limit: u64) -> Self {
+        Self { limit, prefix: [0; 5], prefix_len: 0, message_left: 0 }
+    }
+
+    /// Follows the next bytes of the body.
+    ///
+    /// # Errors
+    /// [`TooLarge`] as soon as the length of a message over the limit was seen, before its bytes.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), TooLarge> {
+        loop {
+            let skipped = self.message_left.min(bytes.len());
+            self.message_left -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let wanted = (self.prefix.len() - self.prefix_len).min(bytes.len());
+            self.prefix[self.prefix_len..self.prefix_len + wanted].copy_from_slice(&bytes[..wanted]);
+            self.prefix_len += wanted;
+            bytes = &bytes[wanted..];
+            if self.prefix_len == self.prefix.len() {
+                let [_, a, b, c, d] = self.prefix;
+                let size = u32::from_be_bytes([a, b, c, d]);
+                if u64::from(size) > self.limit {
+                    return Err(TooLarge { size: size.into(), limit: self.limit });
+                }
+                self.prefix_len = 0;
+                self.message_left = size as usize;
+            }
+        }
+    }
+}
+
+/// Remembers that a guarded body broke its limit, for the one who must answer for it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tripwire(Arc<Tripped>);
+
+#[derive(Debug, Default)]
+struct Tripped {
+    error: Mutex<Option<TooLarge>>,
+    notify: Notify,
+}
+
+impl Tripwire {
+    fn trip(&self, error: TooLarge) {
+        *self.0.error.lock() = Some(error);
+        self.0.notify.notify_one();
+    }
+
+    pub(crate) fn tripped(&self) -> Option<TooLarge> {
+        *self.0.error.lock()
+    }
+
+    /// Ends when the limit was broken.
+    pub(crate) async fn wait(&self) -> TooLarge {
+        loop {
+            if let Some(error) = self.tripped() {
+                return error;
+            }
+            self.0.notify.notified().await;
+        }
+    }
+}
+
+/// What guards a body.
+#[derive(Debug, Clone)]
+pub(crate) struct Guard {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) meter: Option<MessageMeter>,
+    pub(crate) tripwire: Option<Tripwire>,
+}
+
+impl Guard {
+    /// The guarded body. One that is in hand is checked here, once, and stays unboxed.
+    pub(crate) fn over(mut self, body: Body) -> Result<Body, TooLarge> {
+        if let Some(bytes) = body.bytes() {
+            if let Some(meter) = &mut self.meter {
+                meter.feed(bytes)?;
+            }
+            return Ok(body);
+        }
+        if self.deadline.is_none() && self.meter.is_none() {
+            return Ok(body);
+        }
+        let sleep = self.deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        Ok(Body::new(Guarded { body, sleep, meter: self.meter, tripwire: self.tripwire, ended: false }))
+    }
+}
+
+struct Guarded {
+    body: Body,
+    sleep: Option<Pin<Box<Sleep>>>,
+    meter: Option<MessageMeter>,
+    tripwire: Option<Tripwire>,
+    ended: bool,
+}
+
+impl Guarded {
+    /// Frees the stream under it at once: a reader may keep a failed body for long.
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.ended = true;
+        self.body = Body::empty();
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl HttpBody for Guarded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(sleep) = &mut this.sleep
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            return this.fail(BodyError::Deadline);
+        }
+        let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return this.fail(error),
+            None => {
+                this.ended = true;
+                return Poll::Ready(None);
+            }
+        };
+        if let (Some(meter), Some(data)) = (&mut this.meter, frame.data_ref())
+            && let Err(error) = meter.feed(data)
+        {
+            if let Some(tripwire) = &this.tripwire {
+                tripwire.trip(error);
+            }
+            return this.fail(error.into());
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(len: u32) -> Vec<u8> {
+        let mut bytes = vec![0];
+        bytes.extend(len.to_be_bytes());
+        bytes.resize(5 + len as usize, 7);
+        bytes
+    }
+
+    #[test]
+    fn a_stream_may_be_longer_than_a_message_however_it_is_cut() {
+        let stream: Vec<u8> = [10, 0, 9, 10].into_iter().flat_map(message).collect();
+        for cut in 1..stream.len() {
+            let mut meter = MessageMeter::new(10);
+            for piece in stream.chunks(cut) {
+                assert_eq!(meter.feed(piece), Ok(()), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_seen_by_its_length_alone() {
+        for cut in 1..20 {
+            let mut stream = message(3);
+            stream.extend(&message(11)[..5]);
+            let mut meter = MessageMeter::new(10);
+            let seen: Result<Vec<()>, TooLarge> = stream.chunks(cut).map(|piece| meter.feed(piece)).collect();
+            assert_eq!(seen, Err(TooLarge { size: 11, limit: 10 }), "cut at {cut}");
+        }
+    }
+}

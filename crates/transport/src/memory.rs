@@ -1,0 +1,1 @@
+//! A whole transport inside one process.

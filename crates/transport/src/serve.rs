@@ -1,0 +1,187 @@
+//! The part of an exchange that is the same on every wire: limits and deadlines, on both sides.
+
+use std::future::Future;
+
+use homing_types::{NodeId, Outcome};
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::guard::{Guard, MessageMeter, Tripwire};
+use crate::{Body, Handler, Head, Limits, Reply, ReplyHead, SendError, SendErrorKind};
+
+/// A request that keeps the limits, and when it must have ended.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The request, its body guarded.
+    pub request: http::Request<Body>,
+    deadline: Option<Instant>,
+    max_message: u64,
+    tripwire: Tripwire,
+}
+
+/// Holds a request against the limits before anything of it is sent.
+///
+/// # Errors
+/// [`SendErrorKind::Limit`] if its header block or a message in hand is too large, or
+/// [`SendErrorKind::Deadline`] if no time is left; always not sent.
+pub fn prepare(
+    head: &Head,
+    request: http::Request<Body>,
+    extra_header_bytes: usize,
+    limits: &Limits,
+) -> Result<Outgoing, SendError> {
+    let block = header_block_len(request.headers()) + request.uri().path().len() + extra_header_bytes;
+    if block > limits.max_header_block {
+        return Err(SendError::not_sent(SendErrorKind::Limit, over_header_limit("request", block, limits)));
+    }
+    let deadline = match head.remaining {
+        Some(remaining) if remaining.is_zero() => {
+            return Err(SendError::not_sent(SendErrorKind::Deadline, "the deadline passed before sending"));
+        }
+        Some(remaining) => Some(Instant::now() + remaining),
+        None => None,
+    };
+    let tripwire = Tripwire::default();
+    let (parts, body) = request.into_parts();
+    let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: Some(tripwire.clone()) };
+    let body =
+        guard.over(body).map_err(|error| SendError::not_sent(SendErrorKind::Limit, error.to_string()))?;
+    let request = http::Request::from_parts(parts, body);
+    Ok(Outgoing { request, deadline, max_message: limits.max_message, tripwire })
+}
+
+impl Outgoing {
+    /// Splits the request off, and leaves what watches over the rest of the exchange.
+    #[must_use]
+    pub fn split(mut self) -> (http::Request<Body>, Self) {
+        let request = std::mem::take(&mut self.request);
+        (request, self)
+    }
+
+    /// Runs the sending until the reply's head is there, the deadline passes or the request's own body
+    /// breaks a limit; then guards the reply's body.
+    ///
+    /// # Errors
+    /// Those of `sending`, and those named above as maybe sent.
+    pub async fn run(
+        self,
+        sending: impl Future<Output = Result<Reply, SendError>>,
+    ) -> Result<Reply, SendError> {
+        let late = async {
+            match self.deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut reply = tokio::select! {
+            biased;
+            reply = sending => reply.map_err(|error| self.explain(error))?,
+            error = self.tripwire.wait() => {
+                return Err(SendError::maybe_sent(SendErrorKind::Limit, error.to_string()));
+            }
+            () = late => {
+                let message = "the deadline passed before the reply came";
+                return Err(SendError::maybe_sent(SendErrorKind::Deadline, message));
+            }
+        };
+        let guard = Guard {
+            deadline: self.deadline,
+            meter: grpc(reply.response.headers()).then(|| MessageMeter::new(self.max_message)),
+            tripwire: None,
+        };
+        let body = std::mem::take(reply.response.body_mut());
+        *reply.response.body_mut() = guard
+            .over(body)
+            .map_err(|error| SendError::maybe_sent(SendErrorKind::Limit, error.to_string()))?;
+        Ok(reply)
+    }
+
+    /// A request whose body broke its limit fails on the wire as a lost stream; the limit is the reason.
+    fn explain(&self, error: SendError) -> SendError {
+        match self.tripwire.tripped() {
+            Some(too_large) => {
+                SendError { kind: SendErrorKind::Limit, message: too_large.to_string(), ..error }
+            }
+            None => error,
+        }
+    }
+}
+
+/// Lets the handler answer one request within the limits and the deadline of its head.
+pub async fn serve(
+    handler: &dyn Handler,
+    from: NodeId,
+    head: Head,
+    request: http::Request<Body>,
+    limits: &Limits,
+) -> Reply {
+    let deadline = head.remaining.map(|remaining| Instant::now() + remaining);
+    let tripwire = Tripwire::default();
+    let (parts, body) = request.into_parts();
+    let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: Some(tripwire.clone()) };
+    let body = match guard.over(body) {
+        Ok(body) => body,
+        Err(error) => return Reply::of(Outcome::Refused, error.to_string()),
+    };
+    let request = http::Request::from_parts(parts, body);
+    let late = async {
+        match deadline {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    let reply = tokio::select! {
+        biased;
+        error = tripwire.wait() => Reply::of(Outcome::Refused, error.to_string()),
+        reply = handler.handle(from, head, request) => reply,
+        () = late => Reply::of(Outcome::MaybeSent, "the deadline passed while the request was executed"),
+    };
+    finish_reply(reply, deadline, limits)
+}
+
+/// Holds a reply against the limits before it is sent: one with too large a header block becomes a
+/// refusal that says so, and its body is guarded by the deadline.
+#[must_use]
+pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) -> Reply {
+    let block = header_block_len(reply.response.headers());
+    if block > limits.max_header_block {
+        let reason = over_header_limit("response", block, limits);
+        return Reply::without_answer(ReplyHead {
+            outcome: Some(Outcome::Refused),
+            reason,
+            correction: bytes::Bytes::new(),
+            ..reply.head
+        });
+    }
+    let Reply { head, response } = reply;
+    let (parts, body) = response.into_parts();
+    let guard = Guard { deadline, meter: None, tripwire: None };
+    match guard.over(body) {
+        Ok(body) => Reply { head, response: http::Response::from_parts(parts, body) },
+        Err(error) => Reply::of(Outcome::Refused, error.to_string()),
+    }
+}
+
+/// The length of a header block as HTTP/2 counts it (RFC 9113, section 6.5.2).
+#[must_use]
+pub fn header_block_len(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
+fn over_header_limit(what: &str, block: usize, limits: &Limits) -> String {
+    let limit = limits.max_header_block;
+    format!(
+        "the {what}'s header block of {block} bytes is over the limit of {limit} bytes (max_header_block)"
+    )
+}
+
+fn meter(headers: &HeaderMap, limits: &Limits) -> Option<MessageMeter> {
+    grpc(headers).then(|| MessageMeter::new(limits.max_message))
+}
+
+/// Only gRPC bodies consist of messages.
+fn grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}

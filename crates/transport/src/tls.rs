@@ -1,0 +1,324 @@
+//! Who speaks: mutual TLS 1.3 between nodes, whose certificates name exactly one node of one cluster.
+//!
+//! A certificate's one DNS SAN `<node-id>.<cluster>` *is* the identity. Chains are checked by
+//! rustls-webpki; who the peer is, is checked by [`Credentials::peer`], in both directions. Sessions are
+//! never resumed, since a resumed session skips the check of the client's certificate, and there is no
+//! 0-RTT, since its data can be replayed.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_types::NodeId;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use thiserror::Error;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// The name of a cluster: a DNS name of lower-case labels, at most 180 bytes, such as `prod.example`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ClusterName(Arc<str>);
+
+impl ClusterName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The DNS name of a node of this cluster, as its certificate bears it.
+    #[must_use]
+    pub fn dns_name(&self, node: &NodeId) -> String {
+        format!("{node}.{self}")
+    }
+
+    fn node(&self, dns_name: &str) -> Option<NodeId> {
+        let id = dns_name.strip_suffix(self.as_str())?.strip_suffix('.')?;
+        NodeId::new(id).ok()
+    }
+}
+
+impl FromStr for ClusterName {
+    type Err = ClusterNameError;
+
+    fn from_str(text: &str) -> Result<Self, ClusterNameError> {
+        let labels = text.split('.').all(|label| NodeId::new(label).is_ok());
+        if labels && text.len() <= 180 {
+            Ok(Self(text.into()))
+        } else {
+            Err(ClusterNameError { name: text.chars().take(80).collect() })
+        }
+    }
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that is no [`ClusterName`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{name:?} is no cluster name: use a DNS name in lower case, like prod.example, of at most 180 bytes")]
+pub struct ClusterNameError {
+    name: String,
+}
+
+/// What a node proves itself with and checks others by.
+pub struct Credentials {
+    cluster: ClusterName,
+    node: NodeId,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Credentials {
+    /// Reads PEM texts (RFC 7468) and checks them: the certificate must be `node`'s of `cluster`, be valid
+    /// at `now`, come from the CA and fit the key.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] names the text at fault and what would be right.
+    pub fn from_pem(
+        cluster: ClusterName,
+        node: NodeId,
+        ca: &[u8],
+        certificate: &[u8],
+        key: &[u8],
+        now: Duration,
+    ) -> Result<Self, CredentialsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let roots = Arc::new(roots(ca)?);
+        let chain = certificates(certificate, "certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| CredentialsError::Unreadable { what: "key", why: error.to_string() })?;
+        let credentials = Self { cluster, node, chain, key, roots, provider };
+        credentials.check(now)?;
+        Ok(credentials)
+    }
+
+    /// The node they are for.
+    #[must_use]
+    pub const fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    /// The cluster they are for.
+    #[must_use]
+    pub const fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    /// The TLS configuration of one who dials.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] if rustls refuses certificate and key.
+    pub fn client_config(&self, alpn: &[u8]) -> Result<ClientConfig, CredentialsError> {
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(CredentialsError::refused)?
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(CredentialsError::refused)?;
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Ok(config)
+    }
+
+    /// The TLS configuration of one who listens.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] if rustls refuses certificate and key.
+    pub fn server_config(&self, alpn: &[u8]) -> Result<ServerConfig, CredentialsError> {
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider))
+                .build()
+                .map_err(|error| CredentialsError::Unreadable { what: "CA", why: error.to_string() })?;
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(CredentialsError::refused)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(CredentialsError::refused)?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Ok(config)
+    }
+
+    /// The name to dial a peer by.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] if id and cluster are too long together for a DNS name.
+    pub fn server_name(&self, peer: &NodeId) -> Result<ServerName<'static>, CredentialsError> {
+        ServerName::try_from(self.cluster.dns_name(peer)).map_err(|error| CredentialsError::Refused {
+            why: format!("{}: {error}", self.cluster.dns_name(peer)),
+        })
+    }
+
+    /// Who a peer is, from the chain it presented, which TLS has verified already.
+    ///
+    /// # Errors
+    /// [`CredentialsError::NotOneNode`] if the certificate names no node of this cluster, or more than one name.
+    pub fn peer(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<NodeId, CredentialsError> {
+        let leaf = chain.and_then(<[_]>::first).ok_or_else(|| CredentialsError::NotOneNode {
+            found: "no certificate".to_owned(),
+            cluster: self.cluster.clone(),
+        })?;
+        node_of(leaf, &self.cluster)
+    }
+
+    fn check(&self, now: Duration) -> Result<(), CredentialsError> {
+        let Some((leaf, intermediates)) = self.chain.split_first() else {
+            return Err(CredentialsError::Empty { what: "certificate" });
+        };
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider))
+                .build()
+                .map_err(|error| CredentialsError::Unreadable { what: "CA", why: error.to_string() })?;
+        verifier
+            .verify_client_cert(leaf, intermediates, UnixTime::since_unix_epoch(now))
+            .map_err(|error| CredentialsError::NotValid { node: self.node.clone(), why: explain(&error) })?;
+        let named = node_of(leaf, &self.cluster)?;
+        if named != self.node {
+            return Err(CredentialsError::OtherNode { wanted: self.node.clone(), found: named });
+        }
+        self.server_config(b"check").map(drop)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({}.{})", self.node, self.cluster)
+    }
+}
+
+/// The one node that a certificate names.
+fn node_of(leaf: &CertificateDer<'_>, cluster: &ClusterName) -> Result<NodeId, CredentialsError> {
+    let names = subject_alternative_names(leaf)?;
+    let node = match names.as_slice() {
+        [name] => cluster.node(name),
+        _ => None,
+    };
+    node.ok_or_else(|| CredentialsError::NotOneNode {
+        found: if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") },
+        cluster: cluster.clone(),
+    })
+}
+
+/// All subject alternative names. One that is no DNS name counts too: it makes more than one identity.
+fn subject_alternative_names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, CredentialsError> {
+    let unreadable = |why: String| CredentialsError::Unreadable { what: "certificate", why };
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| unreadable(error.to_string()))?;
+    let extension = certificate.subject_alternative_name().map_err(|error| unreadable(error.to_string()))?;
+    let names = extension.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    Ok(names
+        .iter()
+        .map(|name| match name {
+            GeneralName::DNSName(name) => (*name).to_owned(),
+            other => other.to_string(),
+        })
+        .collect())
+}
+
+fn roots(ca: &[u8]) -> Result<RootCertStore, CredentialsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca, "CA")? {
+        roots
+            .add(certificate)
+            .map_err(|error| CredentialsError::Unreadable { what: "CA", why: error.to_string() })?;
+    }
+    Ok(roots)
+}
+
+fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+    let certificates = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| CredentialsError::Unreadable { what, why: error.to_string() })?;
+    if certificates.is_empty() { Err(CredentialsError::Empty { what }) } else { Ok(certificates) }
+}
+
+/// rustls' errors are exact but long; the three that people meet get a plain sentence.
+fn explain(error: &rustls::Error) -> String {
+    use rustls::CertificateError as E;
+    match error {
+        rustls::Error::InvalidCertificate(E::Expired | E::ExpiredContext { .. }) => {
+            "it has expired".to_owned()
+        }
+        rustls::Error::InvalidCertificate(E::NotValidYet | E::NotValidYetContext { .. }) => {
+            "it is not valid yet".to_owned()
+        }
+        rustls::Error::InvalidCertificate(E::UnknownIssuer | E::BadSignature) => {
+            "it does not come from this CA".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Why certificates can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CredentialsError {
+    /// The text is no PEM, or what it holds can't be read.
+    #[error("the {what} can't be read as PEM: {why}")]
+    Unreadable {
+        /// Which text.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The text holds no certificate.
+    #[error("the {what} holds no certificate: it must be PEM with BEGIN CERTIFICATE")]
+    Empty {
+        /// Which text.
+        what: &'static str,
+    },
+    /// The chain doesn't verify.
+    #[error("the certificate of {node} is not valid: {why}; make a new one with the cluster's CA")]
+    NotValid {
+        /// Whose certificate.
+        node: NodeId,
+        /// Why.
+        why: String,
+    },
+    /// The certificate doesn't name exactly one node of the cluster.
+    #[error("the certificate names {found}: it must have one DNS name, <node-id>.{cluster}")]
+    NotOneNode {
+        /// What it names.
+        found: String,
+        /// The cluster.
+        cluster: ClusterName,
+    },
+    /// The certificate is another node's.
+    #[error("the certificate is {found}'s, not {wanted}'s")]
+    OtherNode {
+        /// Whose it must be.
+        wanted: NodeId,
+        /// Whose it is.
+        found: NodeId,
+    },
+    /// rustls refuses them.
+    #[error("certificate and key can't be used: {why}")]
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
+impl CredentialsError {
+    fn refused(error: rustls::Error) -> Self {
+        Self::Refused { why: error.to_string() }
+    }
+}

@@ -1,0 +1,1 @@
+//! The form of heads on each wire.
