@@ -1,1 +1,29 @@
-//! Under construction.
+//! What to try next: plans, backoff, deadlines and the outcome table, as pure code.
+//!
+//! **Never knows** tokio, sockets, the routing table, clocks, or a randomness of its own. It is given
+//! candidates, outcomes, the time and a generator, and answers with what to do. A driver of some forty
+//! lines does it; the same code runs in production, in the simulation and in the model check.
+//!
+//! The way of a call: a [`Policy`] puts the owners of a space in order ([`Nearest`], by [`Tier`]); a [`Call`]
+//! walks that plan; after each attempt [`react()`] says what its outcome allows; between two walks
+//! lies a gap from [`Backoff`]; and the deadline ends it all, so that every call ends in an answer.
+
+mod backoff;
+mod call;
+mod limits;
+mod nearest;
+mod plan;
+mod react;
+mod rests;
+mod tier;
+mod trail;
+mod walk;
+
+pub use backoff::Backoff;
+pub use call::{Action, Call, MAX_FOLLOWS, Verdict};
+pub use limits::Limits;
+pub use nearest::Nearest;
+pub use plan::{Candidate, MAX_PLAN, PlanRequest, Planned, Policy};
+pub use react::{Next, Stop, react};
+pub use tier::Tier;
+pub use trail::{Attempted, MAX_TRAIL};

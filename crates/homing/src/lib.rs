@@ -1,1 +1,45 @@
-//! Under construction.
+//! Any node takes any request, and Homing brings it to the node that owns its space.
+//!
+//! **Never knows** the algorithms: they stand in the crates below, and this one puts them together.
+//!
+//! A service is split into *spaces* (tenants, shards); each has a primary and replicas on some nodes. A [`Node`] runs
+//! inside each process of the service: it listens for its peers over gRPC or QUIC (features `grpc` and `quic`) and for
+//! clients over plain HTTP/2 or HTTP/1.1, and hands requests to a [`Service`] under a [`Grant`], on the node that owns the
+//! space.
+//!
+//! - [`Node::start`] starts a node; [`NodeOptions`] says what it needs.
+//! - [`HttpService`] makes any tower service, so any tonic server, a [`Service`].
+//! - [`Channel`] enters calls in the same process, [`Client`] over the network: any tonic client works on both.
+//! - [`Upstream`] is a service in another process, in any language.
+
+mod caller;
+mod channel;
+mod client;
+mod http_service;
+mod listener;
+mod members;
+mod node;
+mod upstream;
+mod wires;
+
+pub use caller::{CallerError, NODE_INFO_PATH};
+pub use channel::Channel;
+pub use client::{Client, ClientError};
+pub use http_service::{HttpService, decline};
+pub use listener::{ClientLimits, ClientListener};
+pub use members::{APPLY_PATH, MemberState, PING_PATH};
+pub use node::{Mounts, Node, NodeOptions, StartError};
+pub use upstream::Upstream;
+pub use wires::{WIRES, Wire, WireError};
+
+pub use homing_failover::{Backoff, Limits as CallLimits, Nearest, Policy, Verdict};
+pub use homing_placement as placement;
+pub use homing_router::{
+    Answer, Authority, Call, CallError, Declined, DirectError, DirectService, Directory, Gate, Granted,
+    Node as Member, OpenGate, Peers, Placed, PoolOptions, Route, Router, RouterOptions, Service, StaticAuthority,
+};
+pub use homing_routing_table as routing_table;
+#[cfg(feature = "ca")]
+pub use homing_transport::ca;
+pub use homing_transport::{Body, BodyError, BoxFuture, Limits, tls};
+pub use homing_types::*;

@@ -1,6 +1,7 @@
 //! The part of an exchange that is the same on every wire: limits and deadlines, on both sides.
 
 use std::future::Future;
+use std::time::Duration;
 
 use homing_types::{NodeId, Outcome};
 use http::HeaderMap;
@@ -8,6 +9,8 @@ use tokio::time::Instant;
 
 use crate::guard::{Guard, MessageMeter, Tripwire};
 use crate::{Body, Handler, Head, Limits, Reply, ReplyHead, SendError, SendErrorKind};
+
+const LATE: &str = "the deadline passed before the reply came";
 
 /// A request that keeps the limits, and when it must have ended.
 #[derive(Debug)]
@@ -30,7 +33,8 @@ pub fn prepare(
     extra_header_bytes: usize,
     limits: &Limits,
 ) -> Result<Outgoing, SendError> {
-    let block = header_block_len(request.headers()) + request.uri().path().len() + extra_header_bytes;
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let block = header_block_len(request.headers()) + path + extra_header_bytes;
     if block > limits.max_header_block {
         return Err(SendError::not_sent(SendErrorKind::Limit, over_header_limit("request", block, limits)));
     }
@@ -58,6 +62,30 @@ impl Outgoing {
         (request, self)
     }
 
+    /// The time that is left of the exchange, for the head that is sent now.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits for a place on the connection until the deadline. What didn't get one was not sent.
+    ///
+    /// # Errors
+    /// [`SendErrorKind::Deadline`], not sent.
+    pub fn place<F: Future>(&self, place: F) -> impl Future<Output = Result<F::Output, SendError>> + use<F> {
+        let deadline = self.deadline;
+        async move {
+            tokio::select! {
+                biased;
+                place = place => Ok(place),
+                () = passed(deadline) => {
+                    let message = "the deadline passed while the request waited for a place on the connection";
+                    Err(SendError::not_sent(SendErrorKind::Deadline, message))
+                }
+            }
+        }
+    }
+
     /// Runs the sending until the reply's head is there, the deadline passes or the request's own body
     /// breaks a limit; then guards the reply's body.
     ///
@@ -67,21 +95,14 @@ impl Outgoing {
         self,
         sending: impl Future<Output = Result<Reply, SendError>>,
     ) -> Result<Reply, SendError> {
-        let late = async {
-            match self.deadline {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         let mut reply = tokio::select! {
             biased;
             reply = sending => reply.map_err(|error| self.explain(error))?,
             error = self.tripwire.wait() => {
                 return Err(SendError::maybe_sent(SendErrorKind::Limit, error.to_string()));
             }
-            () = late => {
-                let message = "the deadline passed before the reply came";
-                return Err(SendError::maybe_sent(SendErrorKind::Deadline, message));
+            () = passed(self.deadline) => {
+                return Err(SendError::maybe_sent(SendErrorKind::Deadline, LATE));
             }
         };
         let guard = Guard {
@@ -96,14 +117,17 @@ impl Outgoing {
         Ok(reply)
     }
 
-    /// A request whose body broke its limit fails on the wire as a lost stream; the limit is the reason.
+    /// A request whose body broke its limit or met its deadline fails on the wire as a failed body;
+    /// that is not the reason.
     fn explain(&self, error: SendError) -> SendError {
-        match self.tripwire.tripped() {
-            Some(too_large) => {
-                SendError { kind: SendErrorKind::Limit, message: too_large.to_string(), ..error }
-            }
-            None => error,
+        if let Some(too_large) = self.tripwire.tripped() {
+            return SendError { kind: SendErrorKind::Limit, message: too_large.to_string(), ..error };
         }
+        let late = self.deadline.is_some_and(|at| at <= Instant::now());
+        if late && error.kind == SendErrorKind::Body {
+            return SendError { kind: SendErrorKind::Deadline, message: LATE.to_owned(), ..error };
+        }
+        error
     }
 }
 
@@ -124,23 +148,18 @@ pub async fn serve(
         Err(error) => return Reply::of(Outcome::Refused, error.to_string()),
     };
     let request = http::Request::from_parts(parts, body);
-    let late = async {
-        match deadline {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    };
     let reply = tokio::select! {
         biased;
         error = tripwire.wait() => Reply::of(Outcome::Refused, error.to_string()),
         reply = handler.handle(from, head, request) => reply,
-        () = late => Reply::of(Outcome::MaybeSent, "the deadline passed while the request was executed"),
+        () = passed(deadline) => Reply::of(Outcome::MaybeSent, "the deadline passed while the request was executed"),
     };
     finish_reply(reply, deadline, limits)
 }
 
 /// Holds a reply against the limits before it is sent: one with too large a header block becomes a
-/// refusal that says so, and its body is guarded by the deadline.
+/// refusal that says so, a correction that doesn't fit beside the headers is left out, and the body is
+/// guarded by the deadline.
 #[must_use]
 pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) -> Reply {
     let block = header_block_len(reply.response.headers());
@@ -153,7 +172,11 @@ pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) ->
             ..reply.head
         });
     }
-    let Reply { head, response } = reply;
+    let Reply { mut head, response } = reply;
+    // As a header it is base64: four bytes for three.
+    if block + head.correction.len().div_ceil(3) * 4 > limits.max_header_block {
+        head.correction = bytes::Bytes::new();
+    }
     let (parts, body) = response.into_parts();
     let guard = Guard { deadline, meter: None, tripwire: None };
     match guard.over(body) {
@@ -166,6 +189,14 @@ pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) ->
 #[must_use]
 pub fn header_block_len(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
+/// Ends when the deadline has passed.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn over_header_limit(what: &str, block: usize, limits: &Limits) -> String {

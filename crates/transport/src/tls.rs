@@ -99,14 +99,31 @@ impl Credentials {
         key: &[u8],
         now: Duration,
     ) -> Result<Self, CredentialsError> {
+        let credentials = Self::unchecked(cluster, node, ca, certificate, key)?;
+        credentials.check(now)?;
+        Ok(credentials)
+    }
+
+    /// Reads the texts alone.
+    pub(crate) fn unchecked(
+        cluster: ClusterName,
+        node: NodeId,
+        ca: &[u8],
+        certificate: &[u8],
+        key: &[u8],
+    ) -> Result<Self, CredentialsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let roots = Arc::new(roots(ca)?);
         let chain = certificates(certificate, "certificate")?;
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| CredentialsError::Unreadable { what: "key", why: error.to_string() })?;
-        let credentials = Self { cluster, node, chain, key, roots, provider };
-        credentials.check(now)?;
-        Ok(credentials)
+        Ok(Self { cluster, node, chain, key, roots, provider })
+    }
+
+    /// Credentials without a certificate, for a stranger of the contract suite.
+    #[cfg(feature = "contract")]
+    pub(crate) fn without_certificate(self) -> Self {
+        Self { chain: Vec::new(), ..self }
     }
 
     /// The node they are for.
@@ -126,12 +143,18 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`] if rustls refuses certificate and key.
     pub fn client_config(&self, alpn: &[u8]) -> Result<ClientConfig, CredentialsError> {
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CredentialsError::refused)?
-            .with_root_certificates(Arc::clone(&self.roots))
-            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
-            .map_err(CredentialsError::refused)?;
+            .with_root_certificates(Arc::clone(&self.roots));
+        let mut config = if self.chain.is_empty() {
+            // Only a stranger of the contract suite has no certificate.
+            builder.with_no_client_auth()
+        } else {
+            builder
+                .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+                .map_err(CredentialsError::refused)?
+        };
         config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(config)

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,6 +53,13 @@ pub struct Peer {
     pub node: NodeId,
     /// Where it listens: `host:port`.
     pub address: String,
+}
+
+/// As errors name it: `n3 (127.0.0.1:7420)`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.node, self.address)
+    }
 }
 
 /// What a connection is for. Control traffic has connections of its own, so it never queues behind payload.

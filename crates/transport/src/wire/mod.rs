@@ -1,1 +1,4 @@
 //! The form of heads on each wire.
+
+pub mod binary;
+pub mod varint;

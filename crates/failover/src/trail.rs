@@ -1,0 +1,73 @@
+//! What was tried, kept for the error that ends a call.
+//!
+//! The first attempts tell how the trouble began and the last how it ended; those between repeat them, so they
+//! are counted and let go.
+
+use std::fmt;
+
+use homing_types::{NodeId, Outcome, Time};
+
+/// The most attempts a trail keeps: half of them from its start, half from its end.
+pub const MAX_TRAIL: usize = 16;
+
+/// One attempt and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempted {
+    /// The node that was tried.
+    pub node: NodeId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// When that was known.
+    pub at: Time,
+}
+
+impl fmt::Display for Attempted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.node, self.outcome)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Trail {
+    kept: Vec<Attempted>,
+    omitted: u32,
+}
+
+impl Trail {
+    pub(crate) fn push(&mut self, attempted: Attempted) {
+        if self.kept.len() == MAX_TRAIL {
+            self.kept.remove(MAX_TRAIL / 2);
+            self.omitted = self.omitted.saturating_add(1);
+        }
+        self.kept.push(attempted);
+    }
+
+    pub(crate) fn kept(&self) -> &[Attempted] {
+        &self.kept
+    }
+
+    pub(crate) const fn omitted(&self) -> u32 {
+        self.omitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_trail_keeps_its_ends_and_counts_its_middle() {
+        let mut trail = Trail::default();
+        let node = NodeId::new("n1").unwrap();
+        let at = |i| Time::from_origin(Duration::from_secs(i));
+        for i in 0..100 {
+            trail.push(Attempted { node: node.clone(), outcome: Outcome::NotSent, at: at(i) });
+        }
+        let times: Vec<_> = trail.kept().iter().map(|attempted| attempted.at).collect();
+        assert_eq!(times, (0..8).chain(92..100).map(at).collect::<Vec<_>>());
+        assert_eq!(trail.omitted(), 84);
+        assert_eq!(trail.kept()[0].to_string(), "n1: not-sent");
+    }
+}

@@ -1,0 +1,86 @@
+use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use homing_router::{Declined, Granted, Service};
+use homing_transport::{Body, BoxFuture};
+use http_body::Body as HttpBody;
+use tower_service::Service as TowerService;
+
+/// Makes a tower service over HTTP, so any tonic server or router, a [`Service`].
+///
+/// The request's extensions bear its [`Grant`](homing_types::Grant), its [`Access`](homing_types::Access), and its
+/// [`IdempotencyKey`](homing_types::IdempotencyKey) if it has one. A handler that can't execute now calls [`decline`].
+#[derive(Debug, Clone)]
+pub struct HttpService<S> {
+    inner: S,
+    dedupes: bool,
+}
+
+impl<S> HttpService<S> {
+    /// The service over `inner`, which is cloned for each request.
+    #[must_use]
+    pub const fn new(inner: S) -> Self {
+        Self { inner, dedupes: false }
+    }
+
+    /// Says that a write with an idempotency key is executed once, however often it arrives.
+    #[must_use]
+    pub const fn dedupes(self) -> Self {
+        Self { dedupes: true, ..self }
+    }
+}
+
+/// Where a handler leaves word that it declines.
+#[derive(Debug, Clone, Default)]
+struct Slot(Arc<OnceLock<Declined>>);
+
+/// Declines a request from inside a tower handler: whatever response it returns is dropped, and Homing does with the
+/// call what the [`Declined`] allows. Without effect on requests that Homing didn't bring.
+pub fn decline(extensions: &http::Extensions, declined: Declined) {
+    if let Some(slot) = extensions.get::<Slot>() {
+        let _ = slot.0.set(declined);
+    }
+}
+
+impl<S, B> Service for HttpService<S>
+where
+    S: TowerService<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
+        let mut inner = self.inner.clone();
+        Box::pin(async move {
+            let slot = Slot::default();
+            let mut request = granted.request;
+            let extensions = request.extensions_mut();
+            extensions.insert(granted.grant);
+            extensions.insert(granted.access);
+            if let Some(key) = granted.idempotency_key {
+                extensions.insert(key);
+            }
+            extensions.insert(slot.clone());
+            let answered = match poll_fn(|cx| inner.poll_ready(cx)).await {
+                Ok(()) => inner.call(request).await,
+                Err(error) => Err(error),
+            };
+            if let Some(declined) = slot.0.get() {
+                return Err(declined.clone());
+            }
+            answered.map(|response| response.map(Body::new)).map_err(|error| Declined {
+                execution: homing_types::Execution::Maybe,
+                retry_after: std::time::Duration::ZERO,
+                reason: format!("the service failed: {}", error.into()),
+            })
+        })
+    }
+
+    fn dedupes(&self) -> bool {
+        self.dedupes
+    }
+}

@@ -1,0 +1,121 @@
+//! The wires that this build has. Everything above speaks of `Transport` and `Listener` alone.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use homing_transport::tls::Credentials;
+use homing_transport::{Handler, Limits, Listener, Transport};
+use thiserror::Error;
+
+/// A wire between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// HTTP/2 over TCP.
+    Grpc,
+    /// QUIC over UDP.
+    Quic,
+}
+
+/// The wires of this build, the preferred one first.
+pub const WIRES: &[Wire] = &[
+    #[cfg(feature = "quic")]
+    Wire::Quic,
+    #[cfg(feature = "grpc")]
+    Wire::Grpc,
+];
+
+impl Wire {
+    /// The word in configuration and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Quic => "quic",
+        }
+    }
+}
+
+impl FromStr for Wire {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        let wire = [Self::Grpc, Self::Quic].into_iter().find(|wire| wire.as_str() == text);
+        match wire {
+            Some(wire) if WIRES.contains(&wire) => Ok(wire),
+            Some(wire) => Err(WireError::NotBuilt { wire: wire.as_str() }),
+            None => Err(WireError::Unknown { text: text.chars().take(40).collect() }),
+        }
+    }
+}
+
+/// A text that is no wire of this build.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WireError {
+    /// There is no such wire.
+    #[error("{text:?} is no transport: use \"quic\" or \"grpc\"")]
+    Unknown {
+        /// The text.
+        text: String,
+    },
+    /// This build lacks it.
+    #[error("this build lacks the transport \"{wire}\": build it with the feature `{wire}`")]
+    NotBuilt {
+        /// The wire.
+        wire: &'static str,
+    },
+}
+
+/// One transport a wire, to dial with.
+pub(crate) fn transports(
+    credentials: &Arc<Credentials>,
+    limits: &Limits,
+) -> Result<Vec<Arc<dyn Transport>>, String> {
+    let mut transports: Vec<Arc<dyn Transport>> = Vec::new();
+    for wire in WIRES {
+        transports.push(match wire {
+            #[cfg(feature = "grpc")]
+            Wire::Grpc => Arc::new(
+                homing_transport_grpc::GrpcTransport::new(Arc::clone(credentials), limits.clone())
+                    .map_err(|error| error.to_string())?,
+            ),
+            #[cfg(feature = "quic")]
+            Wire::Quic => Arc::new(
+                homing_transport_quic::QuicTransport::new(Arc::clone(credentials), limits.clone())
+                    .map_err(|error| error.to_string())?,
+            ),
+            #[allow(unreachable_patterns, reason = "a build with one wire has no arm for the other")]
+            _ => continue,
+        });
+    }
+    Ok(transports)
+}
+
+/// Listens on one wire.
+pub(crate) async fn listen(
+    wire: Wire,
+    address: SocketAddr,
+    credentials: &Arc<Credentials>,
+    limits: &Limits,
+    handler: Arc<dyn Handler>,
+) -> Result<Box<dyn Listener>, String> {
+    match wire {
+        #[cfg(feature = "grpc")]
+        Wire::Grpc => {
+            let credentials = Arc::clone(credentials);
+            homing_transport_grpc::GrpcListener::bind(address, credentials, limits.clone(), handler)
+                .await
+                .map(|listener| Box::new(listener) as Box<dyn Listener>)
+                .map_err(|error| error.to_string())
+        }
+        #[cfg(feature = "quic")]
+        Wire::Quic => {
+            let credentials = Arc::clone(credentials);
+            homing_transport_quic::QuicListener::bind(address, credentials, limits.clone(), handler)
+                .map(|listener| Box::new(listener) as Box<dyn Listener>)
+                .map_err(|error| error.to_string())
+        }
+        #[allow(unreachable_patterns, reason = "a build with one wire has no arm for the other")]
+        _ => Err(WireError::NotBuilt { wire: wire.as_str() }.to_string()),
+    }
+}

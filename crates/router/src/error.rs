@@ -1,0 +1,88 @@
+use std::fmt;
+use std::time::Duration;
+
+use homing_failover::Verdict;
+use homing_types::{Access, NodeId, Outcome, Space};
+use thiserror::Error;
+
+/// Why a call has no answer of the service, with all that was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub struct CallError {
+    /// The space.
+    pub space: Space,
+    /// What the call wanted of it.
+    pub access: Access,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The attempts there were.
+    pub attempts: u32,
+    /// How long the call took.
+    pub took: Duration,
+    /// The last word of each node that was tried, in the order of their first attempts.
+    pub tried: Vec<Tried>,
+}
+
+/// What one node last said in a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// The node.
+    pub node: NodeId,
+    /// The last outcome there.
+    pub outcome: Outcome,
+    /// Why, in one line.
+    pub reason: String,
+    /// How often it was tried.
+    pub times: u32,
+}
+
+impl CallError {
+    /// Whether the request may have been executed all the same.
+    #[must_use]
+    pub const fn maybe_executed(&self) -> bool {
+        matches!(self.verdict, Verdict::Ambiguous)
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { space, access, verdict, attempts, took, tried } = self;
+        let how = match verdict {
+            Verdict::Expired { .. } => "no answer within the deadline",
+            Verdict::Exhausted { .. } => "no answer within the allowed attempts",
+            Verdict::Ambiguous => "it may have been executed, or not",
+            Verdict::Refused => "refused",
+        };
+        write!(f, "{access} of space {:?}: {how} ({attempts} attempts in {took:.1?})", space.as_str())?;
+        for (i, Tried { node, outcome, reason, times }) in tried.iter().enumerate() {
+            let separator = if i == 0 { ": " } else { "; " };
+            write!(f, "{separator}{node} ×{times} {outcome}")?;
+            if !reason.is_empty() {
+                write!(f, " ({reason})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the last word of each node; a call plans with few, so a short list is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Trail(Vec<Tried>);
+
+impl Trail {
+    /// The most nodes a trail names. Owners may change on the way, so there can be more than one plan has.
+    const MAX: usize = 16;
+
+    pub(crate) fn push(&mut self, node: &NodeId, outcome: Outcome, reason: String) {
+        if let Some(tried) = self.0.iter_mut().find(|tried| tried.node == *node) {
+            tried.times += 1;
+            tried.outcome = outcome;
+            tried.reason = reason;
+        } else if self.0.len() < Self::MAX {
+            self.0.push(Tried { node: node.clone(), outcome, reason, times: 1 });
+        }
+    }
+
+    pub(crate) fn into_tried(self) -> Vec<Tried> {
+        self.0
+    }
+}

@@ -1,0 +1,145 @@
+//! How a node learns who owns what: from the groups that travel with requests and replies, and by pulling one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_routing_table::{Diff, decode_group, encode_group};
+use homing_transport::{Body, Head, Kind, Lane, ReplyHead, SendError, Sent};
+use homing_types::{Epoch, NodeId, Outcome, Slot};
+use http_body_util::{BodyExt, Limited};
+
+use crate::router::{Pulled, Router};
+use crate::service::DirectError;
+
+/// The path that members pull a group from: two bytes of slot in, the encoded group out, or nothing if there is none.
+pub const GROUP_PATH: &str = "/homing.v1.Table/Group";
+
+/// The largest group that travels with a request or a reply, in bytes; a larger one is pulled.
+pub const MAX_CARRIED_GROUP: usize = 8 << 10;
+
+/// The most that a direct message's answer may hold, in bytes.
+const MAX_DIRECT_ANSWER: usize = 64 << 20;
+
+impl Router {
+    /// Applies an encoded group. What is older than what is known, or can't be right, changes nothing.
+    ///
+    /// # Errors
+    /// A line that says why it can't be a group of `slot`.
+    pub(crate) fn learn(&self, slot: Slot, encoded: &[u8]) -> Result<Epoch, String> {
+        let (found, group) = decode_group(encoded).map_err(|error| error.to_string())?;
+        if found != slot {
+            return Err(format!("the group of slot {found} came for slot {slot}"));
+        }
+        let epoch = group.epoch;
+        if epoch > self.epoch(slot) {
+            let diff = Diff::one(slot, group).map_err(|error| error.to_string())?;
+            let applied = self.table.apply(&diff).map_err(|error| error.to_string())?;
+            if !applied.changed.is_empty() {
+                self.counters.corrections.increment(1);
+                tracing::debug!(%slot, %epoch, "learned a group");
+            }
+        }
+        Ok(epoch)
+    }
+
+    /// The epoch this node has for a slot.
+    pub(crate) fn epoch(&self, slot: Slot) -> Epoch {
+        self.table.load().epoch(slot)
+    }
+
+    /// The encoded group of a slot, if this node has one and it is small enough to travel along.
+    pub(crate) fn carried_group(&self, slot: Slot) -> Bytes {
+        match self.table.load().group(slot) {
+            Some(group) => {
+                let encoded = encode_group(slot, &group);
+                if encoded.len() <= MAX_CARRIED_GROUP { encoded.into() } else { Bytes::new() }
+            }
+            None => Bytes::new(),
+        }
+    }
+
+    /// Learns from a reply of `from`, before anything else is decided. Returns whether this node now knows more than
+    /// `believed`.
+    pub(crate) async fn learn_from_reply(
+        self: &Arc<Self>,
+        from: &NodeId,
+        slot: Slot,
+        believed: Epoch,
+        reply: &ReplyHead,
+    ) -> bool {
+        if !reply.correction.is_empty()
+            && let Err(problem) = self.learn(slot, &reply.correction)
+        {
+            tracing::warn!(%from, %slot, problem, "a correction can't be applied");
+        }
+        if reply.epoch > self.epoch(slot) {
+            let pull = self.pull(from.clone(), slot);
+            // An answer needn't wait for what only helps the next call.
+            if reply.outcome == Some(Outcome::NotOwner) {
+                pull.await;
+            }
+        }
+        self.epoch(slot) > believed
+    }
+
+    /// Pulls one group from a member, once for all who need it at the same time.
+    pub(crate) fn pull(
+        self: &Arc<Self>,
+        from: NodeId,
+        slot: Slot,
+    ) -> impl Future<Output = Option<Pulled>> + use<> {
+        self.pulls.join((from.clone(), slot), || {
+            let router = Arc::clone(self);
+            async move { router.pull_now(&from, slot).await }
+        })
+    }
+
+    async fn pull_now(self: Arc<Self>, from: &NodeId, slot: Slot) -> Pulled {
+        self.counters.pulls.increment(1);
+        let message = Bytes::copy_from_slice(&slot.number().to_be_bytes());
+        let timeout = self.options.pull_timeout;
+        let answer = self.direct(from, GROUP_PATH, message, timeout).await.map_err(|error| error.message)?;
+        if answer.is_empty() { Ok(Epoch::ZERO) } else { self.learn(slot, &answer) }
+    }
+
+    /// Answers a pull.
+    pub(crate) fn answer_pull(&self, message: &[u8]) -> Result<Bytes, String> {
+        let slot = <[u8; 2]>::try_from(message).ok().and_then(|bytes| Slot::new(u16::from_be_bytes(bytes)));
+        let slot = slot.ok_or("a pull is two bytes: a slot below 16384, big-endian")?;
+        let group = self.table.load().group(slot);
+        Ok(group.map(|group| encode_group(slot, &group).into()).unwrap_or_default())
+    }
+
+    /// Sends one direct message to a member and collects its answer.
+    pub(crate) async fn direct(
+        &self,
+        to: &NodeId,
+        path: &'static str,
+        message: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, DirectError> {
+        let failed = |sent, message: String| DirectError { sent, message };
+        let Some(node) = self.directory.node(to) else {
+            return Err(failed(Sent::NotSent, format!("{to} is no node of this cluster")));
+        };
+        let head = Head { kind: Kind::Direct(to.clone()), remaining: Some(timeout), traceparent: None };
+        let request = http::Request::post(path)
+            .body(Body::from(message))
+            .map_err(|error| failed(Sent::NotSent, error.to_string()))?;
+        let exchange = async {
+            let reply = self.pool.send(&node, Lane::Control, head, request, timeout).await?;
+            let body = Limited::new(reply.response.into_body(), MAX_DIRECT_ANSWER).collect().await;
+            Ok::<_, SendError>((reply.head, body))
+        };
+        let (head, body) = exchange.await.map_err(|error| failed(error.sent, error.message))?;
+        match head.outcome {
+            Some(Outcome::MaybeSent) => Err(failed(Sent::MaybeSent, format!("{to}: {}", head.reason))),
+            Some(_) => Err(failed(Sent::NotSent, format!("{to}: {}", head.reason))),
+            None => match body {
+                Ok(body) => Ok(body.to_bytes()),
+                Err(error) => Err(failed(Sent::MaybeSent, format!("{to}: {error}"))),
+            },
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Connections to peers: several for payload and one for control each, dialled one at a time.
+//!
+//! HTTP/2 stacks serialise on one lock a connection, so several carry more (grpc-rust#607); a control connection
+//! of its own keeps direct messages from queueing behind payload. No lock is held while a dial is under way:
+//! requests wait for the dial itself, and only if there is no other connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use homing_transport::{Body, Connection, Head, Lane, Peer, Reply, SendError, SendErrorKind, Transport};
+use homing_types::NodeId;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::counters::WireCounters;
+use crate::directory::Node;
+use crate::flight::{Flight, Flights};
+
+/// How a [`Pool`] behaves.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// Payload connections a peer, at least 1. More carry more calls in flight, for more memory and handshakes.
+    pub connections: usize,
+    /// For how long a peer that failed stands at the back of plans before it is probed again.
+    pub suspicion: Duration,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self { connections: 2, suspicion: Duration::from_secs(1) }
+    }
+}
+
+/// The connections of one node to its peers.
+pub struct Pool {
+    wires: HashMap<&'static str, Wire>,
+    peers: DashMap<NodeId, Arc<PeerState>>,
+    dials: Flights<(NodeId, Lane), Dialled>,
+    options: PoolOptions,
+}
+
+struct Wire {
+    transport: Arc<dyn Transport>,
+    counters: WireCounters,
+}
+
+type Dialled = Result<Arc<dyn Connection>, SendError>;
+
+#[derive(Default)]
+struct PeerState {
+    payload: Mutex<Vec<Arc<dyn Connection>>>,
+    control: Mutex<Vec<Arc<dyn Connection>>>,
+    next: AtomicUsize,
+    failed: Mutex<Option<Instant>>,
+}
+
+impl PeerState {
+    const fn lane(&self, lane: Lane) -> &Mutex<Vec<Arc<dyn Connection>>> {
+        match lane {
+            Lane::Payload => &self.payload,
+            Lane::Control => &self.control,
+        }
+    }
+
+    /// An open connection in turn, and how many there are. Closed ones are dropped on the way.
+    fn pick(&self, lane: Lane) -> (Option<Arc<dyn Connection>>, usize) {
+        let mut open = self.lane(lane).lock();
+        open.retain(|connection| connection.is_open());
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let picked = turn.checked_rem(open.len()).map(|index| Arc::clone(&open[index]));
+        (picked, open.len())
+    }
+}
+
+impl Pool {
+    /// A pool over these wires; a node's wire is one of their names.
+    #[must_use]
+    pub fn new(wires: Vec<Arc<dyn Transport>>, options: PoolOptions) -> Self {
+        let wires = wires
+            .into_iter()
+            .map(|transport| {
+                (transport.name(), Wire { counters: WireCounters::new(transport.name()), transport })
+            })
+            .collect();
+        Self { wires, peers: DashMap::new(), dials: Flights::new(), options }
+    }
+
+    /// Sends one request to a node, over a connection that is open or is dialled now, and waits at most `patience`
+    /// for the head of its reply.
+    ///
+    /// # Errors
+    /// [`SendError`] says whether the request may have been executed.
+    pub async fn send(
+        self: &Arc<Self>,
+        node: &Node,
+        lane: Lane,
+        head: Head,
+        request: http::Request<Body>,
+        patience: Duration,
+    ) -> Result<Reply, SendError> {
+        let impatient = Instant::now() + patience;
+        let connection = tokio::time::timeout_at(impatient, self.connection(node, lane))
+            .await
+            .unwrap_or_else(|_| Err(dial_timed_out(node)))?;
+        if let Some(wire) = self.wires.get(node.wire.as_str()) {
+            wire.counters.sent.increment(1);
+        }
+        let result = tokio::time::timeout_at(impatient, connection.send(head, request))
+            .await
+            .unwrap_or_else(|_| Err(reply_timed_out(node)));
+        if let Err(error) = &result
+            && matches!(error.kind, SendErrorKind::Lost | SendErrorKind::Unreachable)
+            && !connection.is_open()
+        {
+            self.suspect(&node.id);
+        }
+        result
+    }
+
+    /// Whether the last contact with a peer failed. A suspect is dialled again in the background once its
+    /// suspicion has grown old, so that it comes back without any request's risk.
+    #[must_use]
+    pub fn is_suspect(self: &Arc<Self>, node: &Node) -> bool {
+        let Some(peer) = self.peers.get(&node.id).map(|peer| Arc::clone(&peer)) else {
+            return false;
+        };
+        let Some(failed) = *peer.failed.lock() else {
+            return false;
+        };
+        if failed.elapsed() >= self.options.suspicion {
+            drop(self.dial(node, Lane::Payload));
+        }
+        true
+    }
+
+    fn failed_lately(&self, node: &NodeId) -> bool {
+        self.peer(node).failed.lock().is_some_and(|failed| failed.elapsed() < self.options.suspicion)
+    }
+
+    async fn connection(self: &Arc<Self>, node: &Node, lane: Lane) -> Dialled {
+        let (open, count) = self.peer(&node.id).pick(lane);
+        let wanted = match lane {
+            Lane::Payload => self.options.connections.max(1),
+            Lane::Control => 1,
+        };
+        if let Some(connection) = open {
+            if count < wanted && !self.failed_lately(&node.id) {
+                drop(self.dial(node, lane));
+            }
+            return Ok(connection);
+        }
+        match self.dial(node, lane).await {
+            Some(dialled) => dialled,
+            None => Err(SendError::not_sent(
+                SendErrorKind::Unreachable,
+                format!("{} ({}): the dial was given up", node.id, node.address),
+            )),
+        }
+    }
+
+    /// Starts a dial, or joins the one under way.
+    fn dial(self: &Arc<Self>, node: &Node, lane: Lane) -> Flight<Dialled> {
+        self.dials.join((node.id.clone(), lane), || {
+            let pool = Arc::clone(self);
+            let peer = Peer { node: node.id.clone(), address: node.address.clone() };
+            let wire = node.wire.clone();
+            async move { pool.dial_now(peer, &wire, lane).await }
+        })
+    }
+
+    async fn dial_now(&self, peer: Peer, wire: &str, lane: Lane) -> Dialled {
+        let Some(wire) = self.wires.get(wire) else {
+            let built: Vec<&str> = self.wires.keys().copied().collect();
+            return Err(SendError::not_sent(
+                SendErrorKind::Unreachable,
+                format!(
+                    "{} listens on {wire}, which this build lacks: it has {}",
+                    peer.node,
+                    built.join(", ")
+                ),
+            ));
+        };
+        let dialled = wire.transport.dial(&peer, lane).await;
+        match &dialled {
+            Ok(connection) => {
+                wire.counters.dialled.increment(1);
+                let state = self.peer(&peer.node);
+                state.lane(lane).lock().push(Arc::clone(connection));
+                *state.failed.lock() = None;
+            }
+            Err(_) => {
+                wire.counters.dial_failed.increment(1);
+                self.suspect(&peer.node);
+            }
+        }
+        dialled
+    }
+
+    fn suspect(&self, node: &NodeId) {
+        *self.peer(node).failed.lock() = Some(Instant::now());
+    }
+
+    fn peer(&self, node: &NodeId) -> Arc<PeerState> {
+        if let Some(peer) = self.peers.get(node) {
+            return Arc::clone(&peer);
+        }
+        Arc::clone(&self.peers.entry(node.clone()).or_default())
+    }
+}
+
+fn reply_timed_out(node: &Node) -> SendError {
+    SendError::maybe_sent(
+        SendErrorKind::Deadline,
+        format!("{} ({}): no reply within the attempt's time", node.id, node.address),
+    )
+}
+
+fn dial_timed_out(node: &Node) -> SendError {
+    SendError::not_sent(
+        SendErrorKind::Deadline,
+        format!("{} ({}): no connection within the attempt's time", node.id, node.address),
+    )
+}

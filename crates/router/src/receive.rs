@@ -1,0 +1,308 @@
+//! The receiving end: execute, forward once, or say who owns the space.
+//!
+//! What to do is decided by the receive rule of `homing-routing-table`, which is pure; this drives it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_routing_table::{Decision, Known, Pull, Received, receive};
+use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
+use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, SpaceKey};
+use http_body_util::{BodyExt, Limited};
+use tokio::time::Instant;
+
+use crate::call::outcome_of;
+use crate::learn::GROUP_PATH;
+use crate::router::Router;
+use crate::service::{Declined, Granted};
+
+/// The most that a direct message may hold, in bytes.
+const MAX_DIRECT: usize = 64 << 20;
+
+/// How soon to ask a node again that only just starts, or is at its limit.
+const SOON: Duration = Duration::from_millis(50);
+
+/// A routed request at this node.
+pub(crate) struct Arrived {
+    pub(crate) routed: Routed,
+    pub(crate) deadline: Option<Instant>,
+}
+
+struct Receiver(Arc<Router>);
+
+impl Handler for Receiver {
+    fn handle(&self, from: NodeId, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Reply> {
+        let router = &self.0;
+        let deadline = head.remaining.map(|remaining| Instant::now() + remaining);
+        Box::pin(async move {
+            match head.kind {
+                Kind::Direct(to) => router.answer_direct(from, &to, request).await,
+                Kind::Routed(routed) => {
+                    let Some(_place) = router.admit() else {
+                        return retry_later(Outcome::Overloaded, SOON, router.overloaded_reason());
+                    };
+                    let arrived = Arrived { routed, deadline };
+                    router.receive(from, arrived, head.traceparent, request).await
+                }
+            }
+        })
+    }
+}
+
+impl Router {
+    /// What a wire's listener hands the requests of members to.
+    #[must_use]
+    pub fn handler(self: &Arc<Self>) -> Arc<dyn Handler> {
+        Arc::new(Receiver(Arc::clone(self)))
+    }
+
+    /// Takes a routed request of the member `from`.
+    async fn receive(
+        self: &Arc<Self>,
+        from: NodeId,
+        arrived: Arrived,
+        traceparent: Option<String>,
+        request: http::Request<Body>,
+    ) -> Reply {
+        let key = arrived.routed.space.key();
+        let believed = arrived.routed.believed;
+        let shown = match self.learn_from_request(key, &arrived.routed) {
+            Ok(shown) => shown,
+            Err(reply) => return *reply,
+        };
+        let mut pull = Pull::NotTried;
+        let mut looked_up = false;
+        let reply = loop {
+            match self.decide(key, &arrived.routed, shown, pull) {
+                Decision::Pull => {
+                    self.counters.pulls.increment(1);
+                    pull = match self.pull(from.clone(), key.slot()).await {
+                        Some(Ok(epoch)) => Pull::Answered(epoch),
+                        Some(Err(_)) | None => Pull::Failed,
+                    };
+                }
+                // The last hop is kept for after a lookup at the authority.
+                Decision::Forward { hops_left: 0, .. } if !looked_up => {
+                    looked_up = true;
+                    self.look_up(key).await;
+                }
+                Decision::Forward { epoch, hops_left } => {
+                    if arrived.routed.relay {
+                        self.counters.relayed.increment(1);
+                    }
+                    let routed = Routed { believed: epoch, hops_left, relay: false, ..arrived.routed };
+                    break self.forward(key, routed, traceparent, request, arrived.deadline).await;
+                }
+                decision => break self.answer(decision, key, arrived, request).await,
+            }
+        };
+        self.teach(reply, key, believed)
+    }
+
+    /// Executes a request at the very node where it entered, or says why not.
+    pub(crate) async fn execute_or_explain(
+        self: &Arc<Self>,
+        arrived: Arrived,
+        request: http::Request<Body>,
+    ) -> Reply {
+        let key = arrived.routed.space.key();
+        let decision = self.decide(key, &arrived.routed, None, Pull::Failed);
+        self.answer(decision, key, arrived, request).await
+    }
+
+    fn decide(&self, key: SpaceKey, routed: &Routed, shown: Option<Epoch>, pull: Pull) -> Decision {
+        let table = self.table.load();
+        let lookup = table.lookup(key);
+        let known =
+            Known { me: &self.me, lookup: lookup.as_ref(), closed: &|role| self.gate.closed(key, role) };
+        let received = Received {
+            believed: routed.believed,
+            access: routed.access,
+            hops_left: routed.hops_left,
+            relay: routed.relay,
+            shown,
+            pull,
+        };
+        receive(&received, &known)
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        decision: Decision,
+        key: SpaceKey,
+        arrived: Arrived,
+        request: http::Request<Body>,
+    ) -> Reply {
+        match decision {
+            Decision::Execute { role, epoch } => {
+                self.counters.executed.increment(1);
+                let space = arrived.routed.space.clone();
+                let grant = Grant { space, role, epoch, valid_until: None };
+                self.execute(grant, arrived, request).await
+            }
+            Decision::NotReady { retry_after, reason } => {
+                retry_later(Outcome::NotReady, retry_after, reason.to_string())
+            }
+            Decision::Phantom => {
+                self.counters.phantoms.increment(1);
+                let claimed = arrived.routed.believed;
+                let reason = format!(
+                    "nobody shows the epoch {claimed} that this request claims for slot {}",
+                    key.slot()
+                );
+                Reply::of(Outcome::Refused, reason)
+            }
+            Decision::NotOwner | Decision::Forward { .. } | Decision::Pull => {
+                self.counters.misrouted.increment(1);
+                Reply::of(Outcome::NotOwner, format!("{} does not own the space", self.me))
+            }
+        }
+    }
+
+    async fn execute(&self, grant: Grant, arrived: Arrived, request: http::Request<Body>) -> Reply {
+        let now = Instant::now();
+        let deadline = arrived.deadline.unwrap_or_else(|| now + self.options.call.deadline);
+        if deadline <= now {
+            return Reply::of(Outcome::Expired, "the deadline passed before the request was executed");
+        }
+        let Some(service) = self.service() else {
+            return retry_later(Outcome::NotReady, SOON, format!("{} is starting", self.me));
+        };
+        let head = ReplyHead {
+            served_by: Some(self.me.clone()),
+            role: Some(grant.role),
+            epoch: grant.epoch,
+            ..ReplyHead::default()
+        };
+        let granted = Granted {
+            grant,
+            access: arrived.routed.access,
+            deadline: now + shrink(deadline - now),
+            idempotency_key: arrived.routed.idempotency_key,
+            request,
+        };
+        match service.call(granted).await {
+            Ok(response) => Reply { head, response },
+            Err(Declined { execution: Execution::No, retry_after, reason }) => {
+                retry_later(Outcome::NotReady, retry_after, reason)
+            }
+            Err(Declined { execution: Execution::Maybe, reason, .. }) => {
+                Reply::of(Outcome::MaybeSent, reason)
+            }
+        }
+    }
+
+    /// Passes a request on, once: whoever forwards never retries.
+    async fn forward(
+        self: &Arc<Self>,
+        key: SpaceKey,
+        routed: Routed,
+        traceparent: Option<String>,
+        request: http::Request<Body>,
+        deadline: Option<Instant>,
+    ) -> Reply {
+        self.counters.forwarded.increment(1);
+        let plan = self.plan(key, routed.access);
+        let Some(next) = plan.into_iter().map(|planned| planned.candidate).find(|next| next.node != self.me)
+        else {
+            return Reply::of(Outcome::NotOwner, format!("{} knows no other node of the space", self.me));
+        };
+        let slot = key.slot();
+        let believed = routed.believed;
+        let routed = Routed { group: self.carried_group(slot), ..routed };
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.options.call.deadline);
+        let patience = deadline.saturating_duration_since(Instant::now());
+        match self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await {
+            Ok(mut reply) => {
+                self.learn_from_reply(&next.node, slot, believed, &reply.head).await;
+                if reply.head.outcome.is_some() {
+                    reply.head.reason =
+                        cut(format!("{} by way of {}: {}", next.node, self.me, reply.head.reason));
+                }
+                reply
+            }
+            Err(error) => {
+                let mut reply = outcome_of(error);
+                reply.head.reason = cut(format!("by way of {}: {}", self.me, reply.head.reason));
+                reply
+            }
+        }
+    }
+
+    /// Applies the group that came along, and says which epoch it shows.
+    fn learn_from_request(&self, key: SpaceKey, routed: &Routed) -> Result<Option<Epoch>, Box<Reply>> {
+        if routed.group.is_empty() {
+            return Ok(None);
+        }
+        match self.learn(key.slot(), &routed.group) {
+            Ok(epoch) => Ok(Some(epoch)),
+            Err(problem) => {
+                let reason = format!("the group that came along can't be applied: {problem}");
+                Err(Box::new(Reply::of(Outcome::Refused, reason)))
+            }
+        }
+    }
+
+    /// Asks the authority for a group, if it has a newer one.
+    async fn look_up(&self, key: SpaceKey) {
+        if let Some(group) = self.authority.lookup(key.slot()).await
+            && let Ok(diff) = homing_routing_table::Diff::one(key.slot(), (*group).clone())
+            && let Err(error) = self.table.apply(&diff)
+        {
+            tracing::warn!(slot = %key.slot(), %error, "the authority's group can't be applied");
+        }
+    }
+
+    /// Sends the newest group back with a reply, where the sender believed an older one.
+    fn teach(&self, mut reply: Reply, key: SpaceKey, believed: Epoch) -> Reply {
+        let slot = key.slot();
+        let epoch = self.epoch(slot);
+        reply.head.correction = if epoch > believed { self.carried_group(slot) } else { bytes::Bytes::new() };
+        reply.head.epoch = reply.head.epoch.max(epoch);
+        reply
+    }
+
+    async fn answer_direct(
+        self: &Arc<Self>,
+        from: NodeId,
+        to: &NodeId,
+        request: http::Request<Body>,
+    ) -> Reply {
+        if *to != self.me {
+            return Reply::of(Outcome::Refused, format!("this is {}, not {to}", self.me));
+        }
+        let path = request.uri().path().to_owned();
+        let message = match Limited::new(request.into_body(), MAX_DIRECT).collect().await {
+            Ok(message) => message.to_bytes(),
+            Err(error) => return Reply::of(Outcome::Refused, format!("the message can't be read: {error}")),
+        };
+        let answer = if path == GROUP_PATH {
+            self.answer_pull(&message)
+        } else if let Some(service) = self.direct_service(&path) {
+            service.call(from, message).await
+        } else {
+            Err(format!("{} has nothing at {path}", self.me))
+        };
+        match answer {
+            Ok(answer) => {
+                Reply { head: ReplyHead::default(), response: http::Response::new(Body::from(answer)) }
+            }
+            Err(reason) => Reply::of(Outcome::Refused, reason),
+        }
+    }
+}
+
+/// Reasons travel in headers, and grow on their way.
+fn cut(reason: String) -> String {
+    ReplyHead::of(Outcome::NotSent, reason).reason
+}
+
+fn retry_later(outcome: Outcome, retry_after: Duration, reason: String) -> Reply {
+    Reply::without_answer(ReplyHead { retry_after: Some(retry_after), ..ReplyHead::of(outcome, reason) })
+}
+
+/// The time to pass on of what is left: a little less, so that an explanation from further down arrives before the
+/// one who waits gives up.
+pub(crate) fn shrink(remaining: Duration) -> Duration {
+    remaining.saturating_sub((remaining / 10).min(Duration::from_millis(50)))
+}

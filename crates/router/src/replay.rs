@@ -1,0 +1,204 @@
+//! A request that can be sent again.
+//!
+//! A body in hand is cloned. A streaming one is sent as it comes, and a copy of its beginning is kept: as long
+//! as all that was read is kept, another attempt can begin with the copy and go on with the stream (the idea of
+//! linkerd2-proxy's `ReplayBody`). Past [`MAX_KEPT`] bytes it can't, and only a body nobody has read yet may
+//! be sent again.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use homing_transport::{Body, BodyError};
+use http_body::{Body as HttpBody, Frame};
+use parking_lot::Mutex;
+
+/// The most of a streaming body that is kept for another attempt, in bytes.
+pub(crate) const MAX_KEPT: usize = 64 << 10;
+
+/// A request from which attempts are made.
+pub(crate) struct Replay {
+    parts: http::request::Parts,
+    source: Source,
+}
+
+enum Source {
+    InHand(Body),
+    Stream(Arc<Mutex<Stream>>),
+}
+
+/// The stream and what was read of it.
+#[derive(Default)]
+struct Stream {
+    /// `None` while an attempt reads it, or once it can't be read again.
+    rest: Option<Body>,
+    kept: Vec<Bytes>,
+    kept_len: usize,
+    trailers: Option<http::HeaderMap>,
+}
+
+impl Replay {
+    pub(crate) fn new(request: http::Request<Body>) -> Self {
+        let (parts, body) = request.into_parts();
+        let source = if body.bytes().is_some() {
+            Source::InHand(body)
+        } else {
+            Source::Stream(Arc::new(Mutex::new(Stream { rest: Some(body), ..Stream::default() })))
+        };
+        Self { parts, source }
+    }
+
+    /// The request for the next attempt, or `None` if too much of its body is gone.
+    pub(crate) fn attempt(&self) -> Option<http::Request<Body>> {
+        let body = match &self.source {
+            Source::InHand(body) => body.try_clone()?,
+            Source::Stream(stream) => {
+                let rest = stream.lock().rest.take()?;
+                Body::new(Attempt {
+                    stream: Arc::clone(stream),
+                    rest: Some(rest),
+                    replayed: 0,
+                    trailed: false,
+                })
+            }
+        };
+        let mut request = http::Request::new(body);
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = self.parts.uri.clone();
+        *request.headers_mut() = self.parts.headers.clone();
+        Some(request)
+    }
+}
+
+/// The body of one attempt: first what was kept, then the stream itself.
+struct Attempt {
+    stream: Arc<Mutex<Stream>>,
+    rest: Option<Body>,
+    replayed: usize,
+    trailed: bool,
+}
+
+impl HttpBody for Attempt {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(bytes) = this.stream.lock().kept.get(this.replayed).cloned() {
+            this.replayed += 1;
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
+        match ready!(Pin::new(rest).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                this.keep(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                this.rest = None;
+                Poll::Ready(Some(Err(error)))
+            }
+            None => Poll::Ready(this.kept_trailers()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let stream = self.stream.lock();
+        let replayed = self.replayed >= stream.kept.len() && (stream.trailers.is_none() || self.trailed);
+        replayed && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+}
+
+impl Attempt {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let mut stream = self.stream.lock();
+        if let Some(trailers) = frame.trailers_ref() {
+            stream.trailers = Some(trailers.clone());
+            self.trailed = true;
+        }
+        let Some(data) = frame.data_ref() else { return };
+        stream.kept_len = stream.kept_len.saturating_add(data.len());
+        if stream.kept_len <= MAX_KEPT {
+            stream.kept.push(data.clone());
+            self.replayed += 1;
+        } else {
+            stream.kept = Vec::new();
+            self.replayed = 0;
+        }
+    }
+
+    /// The trailers that an earlier attempt read off the stream.
+    fn kept_trailers(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+        if std::mem::replace(&mut self.trailed, true) {
+            return None;
+        }
+        self.stream.lock().trailers.clone().map(|trailers| Ok(Frame::trailers(trailers)))
+    }
+}
+
+/// Gives the stream back for the next attempt, if all that was read of it is kept.
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut stream = self.stream.lock();
+        if stream.kept_len <= MAX_KEPT {
+            stream.rest = self.rest.take();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    fn stream(frames: Vec<Frame<Bytes>>) -> Replay {
+        let frames = futures_util::stream::iter(frames.into_iter().map(Ok::<_, BodyError>));
+        Replay::new(http::Request::new(Body::new(StreamBody::new(frames))))
+    }
+
+    fn data(len: usize) -> Frame<Bytes> {
+        Frame::data(vec![7; len].into())
+    }
+
+    async fn read(request: http::Request<Body>) -> (usize, Option<http::HeaderMap>) {
+        let collected = request.into_body().collect().await.unwrap();
+        let trailers = collected.trailers().cloned();
+        (collected.to_bytes().len(), trailers)
+    }
+
+    #[tokio::test]
+    async fn a_small_stream_is_sent_again_wherever_the_attempt_broke() {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("end", "1".parse().unwrap());
+        for frames_read in 0..=4 {
+            let replay = stream(vec![data(10), data(20), Frame::trailers(trailers.clone())]);
+            let mut broken = replay.attempt().unwrap().into_body();
+            for _ in 0..frames_read {
+                broken.frame().await;
+            }
+            assert!(replay.attempt().is_none(), "two attempts at once would share one stream");
+            drop(broken);
+            let (len, end) = read(replay.attempt().unwrap()).await;
+            assert_eq!((len, end), (30, Some(trailers.clone())), "after {frames_read} frames");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_stream_is_sent_again_only_while_little_was_read() {
+        let replay = stream(vec![data(MAX_KEPT), data(1)]);
+        drop(replay.attempt().unwrap());
+        let mut body = replay.attempt().unwrap().into_body();
+        body.frame().await;
+        drop(body);
+        let mut body = replay.attempt().unwrap().into_body();
+        body.frame().await;
+        body.frame().await;
+        drop(body);
+        assert!(replay.attempt().is_none());
+    }
+}

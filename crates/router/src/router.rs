@@ -1,0 +1,248 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_failover::{Limits, Nearest, Policy};
+use homing_routing_table::RoutingTable;
+use homing_transport::BoxFuture;
+use homing_types::{Epoch, Locality, NodeId, Owners, Slot, SpaceKey, Time};
+use parking_lot::Mutex;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+use crate::authority::{Authority, Gate, OpenGate};
+use crate::counters::Counters;
+use crate::flight::Flights;
+use crate::service::{DirectError, DirectService, Peers, Service};
+use crate::{Directory, Node, Pool};
+
+/// Brings requests to the nodes that own their spaces, and takes those that others bring.
+pub struct Router {
+    pub(crate) me: NodeId,
+    pub(crate) locality: Locality,
+    pub(crate) table: Arc<RoutingTable>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) policy: Box<dyn Policy>,
+    pub(crate) authority: Arc<dyn Authority>,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) options: RouterOptions,
+    pub(crate) counters: Counters,
+    pub(crate) pulls: Flights<(NodeId, Slot), Pulled>,
+    mounted: OnceLock<Mounted>,
+    in_flight: AtomicUsize,
+    random: Mutex<StdRng>,
+    origin: Instant,
+}
+
+/// What a pull brought: the epoch the peer has for the slot, zero if it has none. Newer groups are applied already.
+pub(crate) type Pulled = Result<Epoch, String>;
+
+/// The bounds of a [`Router`].
+#[derive(Debug, Clone)]
+pub struct RouterOptions {
+    /// The bounds of one call.
+    pub call: Limits,
+    /// Requests under way at this node at a time, its own and others'. Over it they are refused as overloaded.
+    pub max_in_flight: usize,
+    /// How long a pull of one group may take.
+    pub pull_timeout: Duration,
+}
+
+impl Default for RouterOptions {
+    fn default() -> Self {
+        Self { call: Limits::default(), max_in_flight: 10_000, pull_timeout: Duration::from_secs(1) }
+    }
+}
+
+/// What a router is made of.
+pub struct RouterBuilder {
+    /// The node this router runs in.
+    pub me: Node,
+    /// Who owns what, as this node knows.
+    pub table: Arc<RoutingTable>,
+    /// The nodes of the cluster, this one included.
+    pub directory: Arc<Directory>,
+    /// The connections to them.
+    pub pool: Pool,
+    /// Who mints epochs.
+    pub authority: Arc<dyn Authority>,
+    /// Holds spaces back. [`OpenGate`] never does.
+    pub gate: Arc<dyn Gate>,
+    /// In which order candidates are tried. The default is [`Nearest`].
+    pub policy: Box<dyn Policy>,
+    /// The bounds.
+    pub options: RouterOptions,
+    /// Seeds the router's randomness (jitter, ties). A simulation gives what it likes; a node asks the system.
+    pub seed: [u8; 32],
+}
+
+struct Mounted {
+    service: Arc<dyn Service>,
+    direct: HashMap<&'static str, Arc<dyn DirectService>>,
+}
+
+impl RouterBuilder {
+    /// A builder with the default policy, an open gate and default bounds.
+    #[must_use]
+    pub fn new(
+        me: Node,
+        directory: Arc<Directory>,
+        pool: Pool,
+        authority: Arc<dyn Authority>,
+        seed: [u8; 32],
+    ) -> Self {
+        Self {
+            me,
+            table: Arc::new(RoutingTable::new()),
+            directory,
+            pool,
+            authority,
+            gate: Arc::new(OpenGate),
+            policy: Box::new(Nearest),
+            options: RouterOptions::default(),
+            seed,
+        }
+    }
+
+    /// The router. Until [`Router::mount`] it answers that it isn't ready.
+    #[must_use]
+    pub fn build(self) -> Arc<Router> {
+        Arc::new(Router {
+            me: self.me.id,
+            locality: self.me.locality,
+            table: self.table,
+            directory: self.directory,
+            pool: Arc::new(self.pool),
+            policy: self.policy,
+            authority: self.authority,
+            gate: self.gate,
+            options: self.options,
+            counters: Counters::new(),
+            pulls: Flights::new(),
+            mounted: OnceLock::new(),
+            in_flight: AtomicUsize::new(0),
+            random: Mutex::new(StdRng::from_seed(self.seed)),
+            origin: Instant::now(),
+        })
+    }
+}
+
+impl Router {
+    /// Gives the router what it brings requests to. A service needs its peers, hence the router, first; so this comes
+    /// after the build, once. A second call changes nothing.
+    pub fn mount(
+        &self,
+        service: Arc<dyn Service>,
+        direct: impl IntoIterator<Item = (&'static str, Arc<dyn DirectService>)>,
+    ) {
+        let _ = self.mounted.set(Mounted { service, direct: direct.into_iter().collect() });
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn me(&self) -> &NodeId {
+        &self.me
+    }
+
+    /// Who owns what, as this node knows.
+    #[must_use]
+    pub const fn table(&self) -> &Arc<RoutingTable> {
+        &self.table
+    }
+
+    /// The nodes of the cluster.
+    #[must_use]
+    pub const fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// The requests under way at this node.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What a service may ask of its cluster. It doesn't keep the router alive.
+    #[must_use]
+    pub fn peers(self: &Arc<Self>) -> Arc<dyn Peers> {
+        Arc::new(WeakPeers(Arc::downgrade(self)))
+    }
+
+    pub(crate) fn service(&self) -> Option<&Arc<dyn Service>> {
+        self.mounted.get().map(|mounted| &mounted.service)
+    }
+
+    pub(crate) fn direct_service(&self, path: &str) -> Option<&Arc<dyn DirectService>> {
+        self.mounted.get().and_then(|mounted| mounted.direct.get(path))
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time::from_origin(self.origin.elapsed())
+    }
+
+    pub(crate) fn time_of(&self, instant: Instant) -> Time {
+        Time::from_origin(instant.saturating_duration_since(self.origin))
+    }
+
+    pub(crate) fn instant_of(&self, time: Time) -> Instant {
+        self.origin + time.since(Time::ZERO)
+    }
+
+    /// The lock is held for a few instructions and never across an await.
+    pub(crate) fn with_random<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        draw(&mut self.random.lock())
+    }
+
+    /// A place among the requests under way, if there is one.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<Admitted> {
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) < self.options.max_in_flight {
+            Some(Admitted(Arc::clone(self)))
+        } else {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            self.counters.overloaded.increment(1);
+            None
+        }
+    }
+}
+
+/// A place among the requests under way; dropping it frees it.
+pub(crate) struct Admitted(Arc<Router>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct WeakPeers(Weak<Router>);
+
+impl Peers for WeakPeers {
+    fn owners(&self, key: SpaceKey) -> Option<(Epoch, Owners)> {
+        let router = self.0.upgrade()?;
+        let table = router.table.load();
+        let found = table.lookup(key)?;
+        Some((found.epoch(), found.owners()))
+    }
+
+    fn direct<'a>(
+        &'a self,
+        to: &'a NodeId,
+        path: &'static str,
+        message: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, DirectError>> {
+        Box::pin(async move {
+            match self.0.upgrade() {
+                Some(router) => router.direct(to, path, message, timeout).await,
+                None => Err(DirectError {
+                    sent: homing_transport::Sent::NotSent,
+                    message: "this node is stopping".to_owned(),
+                }),
+            }
+        })
+    }
+}

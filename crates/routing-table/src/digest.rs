@@ -1,0 +1,86 @@
+//! A hash tree over all groups (Merkle, 1987), two levels deep, so that two tables find what differs in three small
+//! messages: the root (8 bytes), the branches (128 × 8), the leaves of a branch that differs (128 × 8).
+
+use std::fmt;
+
+use homing_types::{SLOTS, Slot};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Branches of the tree, and leaves of a branch.
+pub const BRANCHES: usize = 128;
+
+const LEAVES: usize = SLOTS / BRANCHES;
+
+/// The root of a table's hash tree. Two tables are equal exactly if their digests are (but for 1 in 2⁶⁴).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Digest(u64);
+
+impl Digest {
+    /// The digest as a number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The inner nodes of the tree; its leaves are the groups' content hashes, 0 for a slot nobody knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    branches: [u64; BRANCHES],
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { branches: [branch_hash(&[0; LEAVES]); BRANCHES] }
+    }
+}
+
+impl Tree {
+    /// Hashes the branches anew in which these slots stand. `leaf` gives the hash of a slot.
+    pub(crate) fn update(&mut self, slots: &[Slot], leaf: impl Fn(usize) -> u64) {
+        let mut dirty = [false; BRANCHES];
+        for slot in slots {
+            dirty[slot.index() / LEAVES] = true;
+        }
+        for branch in (0..BRANCHES).filter(|branch| dirty[*branch]) {
+            self.branches[branch] = branch_hash(&std::array::from_fn(|i| leaf(branch * LEAVES + i)));
+        }
+    }
+
+    pub(crate) fn root(&self) -> Digest {
+        Digest(xxh3_64(&bytes(&self.branches)))
+    }
+
+    pub(crate) const fn branches(&self) -> &[u64; BRANCHES] {
+        &self.branches
+    }
+}
+
+/// The slots whose leaves stand in a branch.
+pub(crate) fn slots_of(branch: usize) -> impl Iterator<Item = Slot> {
+    Slot::all().skip(branch * LEAVES).take(LEAVES)
+}
+
+fn branch_hash(leaves: &[u64; LEAVES]) -> u64 {
+    xxh3_64(&bytes(leaves))
+}
+
+fn bytes(hashes: &[u64; BRANCHES]) -> [u8; BRANCHES * 8] {
+    let mut bytes = [0; BRANCHES * 8];
+    for (hash, place) in hashes.iter().zip(bytes.chunks_exact_mut(8)) {
+        place.copy_from_slice(&hash.to_le_bytes());
+    }
+    bytes
+}

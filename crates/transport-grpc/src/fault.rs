@@ -1,0 +1,51 @@
+//! What h2's errors mean: whether the peer's handler saw the request, and what became of a body.
+
+use std::io;
+
+use h2::Reason;
+use homing_transport::{BodyError, Peer, SendError, SendErrorKind};
+
+/// Why a request that was handed to h2 has no reply. `why` is what is known of the connection's end.
+pub(crate) fn send(peer: &Peer, error: &h2::Error, why: Option<&str>) -> SendError {
+    if was_never_processed(error) {
+        let message = format!("{peer}: takes no new requests");
+        return SendError::not_sent(SendErrorKind::Unreachable, message);
+    }
+    let (kind, message) = if error.is_io() {
+        let why = why.map_or_else(|| error.to_string(), str::to_owned);
+        (SendErrorKind::Lost, format!("{peer}: the connection was lost: {why}"))
+    } else if error.is_library() {
+        (SendErrorKind::Protocol, format!("{peer}: breaks HTTP/2: {error}"))
+    } else {
+        let reason = error.reason().unwrap_or(Reason::CANCEL);
+        (SendErrorKind::Lost, format!("{peer}: gave the request up: {reason}"))
+    };
+    SendError::maybe_sent(kind, message)
+}
+
+/// RFC 9113 gives two proofs that no handler saw a request. One is REFUSED_STREAM (section 8.7). The other
+/// is a GOAWAY whose last stream is before the request's (section 6.8): only to those does h2 give the
+/// peer's GOAWAY as their error, any other stream of a connection that ends gets an I/O error.
+fn was_never_processed(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
+}
+
+/// Why a body ended before its end.
+pub(crate) fn body(error: &h2::Error) -> BodyError {
+    if error.is_io() || error.is_go_away() {
+        BodyError::Lost
+    } else if error.is_library() {
+        BodyError::Protocol(error.to_string())
+    } else {
+        BodyError::Aborted
+    }
+}
+
+/// What went wrong below HTTP/2, for people: the cause alone, without its number.
+pub(crate) fn io(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => error.kind().to_string(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Finding out that a peer is gone although its socket says nothing: frozen, or behind a dead network.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use h2::{Ping, PingPong};
+use homing_transport::Limits;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// Probes a silent connection, and calls it lost if it stays silent.
+///
+/// Every byte from the peer is a sign of life, so a busy connection is never probed, and of two sides that
+/// both watch only one probes.
+pub(crate) struct Keepalive {
+    pings: PingPong,
+    heard: Heard,
+    timer: Pin<Box<Sleep>>,
+    probed: Option<Instant>,
+    interval: Duration,
+    timeout: Duration,
+}
+
+impl Keepalive {
+    pub(crate) fn new(pings: PingPong, heard: Heard, limits: &Limits) -> Self {
+        let timer = Box::pin(tokio::time::sleep(limits.keepalive_interval));
+        Self {
+            pings,
+            heard,
+            timer,
+            probed: None,
+            interval: limits.keepalive_interval,
+            timeout: limits.keepalive_timeout,
+        }
+    }
+
+    /// Ends when the peer is lost.
+    pub(crate) fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let (now, heard) = (Instant::now(), self.heard.last());
+            let probed = self.probed.filter(|probed| *probed > heard);
+            if probed.is_some() && now >= heard + self.timeout {
+                return Poll::Ready(());
+            }
+            let next = if now < heard + self.interval {
+                heard + self.interval
+            } else {
+                self.probed = Some(probed.unwrap_or(now));
+                self.probe(cx);
+                (now + self.interval).min((heard + self.timeout).max(now + self.shortest_wait()))
+            };
+            self.timer.as_mut().reset(next);
+        }
+    }
+
+    /// h2 has one ping under way at a time; while the last is unanswered, there is nothing to add.
+    fn probe(&mut self, cx: &mut Context<'_>) {
+        let _ = self.pings.poll_pong(cx);
+        let _ = self.pings.send_ping(Ping::opaque());
+    }
+
+    /// How long an answer is waited for at least, when this process itself stood still past the timeout.
+    fn shortest_wait(&self) -> Duration {
+        self.timeout.saturating_sub(self.interval).max(self.timeout / 4)
+    }
+}
+
+/// When the peer was heard last.
+#[derive(Clone)]
+pub(crate) struct Heard {
+    start: Instant,
+    after: Arc<AtomicU64>,
+}
+
+impl Heard {
+    fn now() -> Self {
+        Self { start: Instant::now(), after: Arc::default() }
+    }
+
+    fn note(&self) {
+        let after = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.after.store(after, Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.start + Duration::from_nanos(self.after.load(Ordering::Relaxed))
+    }
+}
+
+/// A connection's bytes, which notes when some came in.
+pub(crate) struct Listening<T> {
+    io: T,
+    heard: Heard,
+}
+
+impl<T> Listening<T> {
+    pub(crate) fn new(io: T) -> Self {
+        Self { io, heard: Heard::now() }
+    }
+
+    pub(crate) fn heard(&self) -> Heard {
+        self.heard.clone()
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Listening<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.heard.note();
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Listening<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

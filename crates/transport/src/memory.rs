@@ -1,1 +1,0 @@
-//! A whole transport inside one process.

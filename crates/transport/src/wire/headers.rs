@@ -1,0 +1,613 @@
+//! Heads as HTTP headers: the form on gRPC's wire, and at the client listener.
+//!
+//! Binary values follow gRPC's convention: a name that ends in `-bin` holds base64, written without padding
+//! and read with or without it (gRPC over HTTP/2, "Binary-Header"). What has its default is not written.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD_INDIFFERENT as BASE64;
+use bytes::Bytes;
+use homing_types::{Access, Epoch, Outcome, Role, Space, SpaceError};
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, header};
+use thiserror::Error;
+
+use crate::{Head, Kind, ReplyHead, Routed};
+
+/// The space, where its name is printable ASCII without blanks at its ends.
+pub const SPACE: HeaderName = HeaderName::from_static("homing-space");
+/// The space, where its name is anything else: base64 of its UTF-8.
+pub const SPACE_BIN: HeaderName = HeaderName::from_static("homing-space-bin");
+/// The access: `write` (also if absent), `read` or `read-primary`.
+pub const ACCESS: HeaderName = HeaderName::from_static("homing-access");
+/// An epoch, as a number: what a request's sender believes, or under which a reply was made.
+pub const EPOCH: HeaderName = HeaderName::from_static("homing-epoch");
+/// Of a request: how often it may still be forwarded. Of a reply: how often the request was.
+pub const HOPS: HeaderName = HeaderName::from_static("homing-hops");
+/// `true` on a detour by way of a node that isn't the owner.
+pub const RELAY: HeaderName = HeaderName::from_static("homing-relay");
+/// Which try of the entry node this is, from 1.
+pub const ATTEMPT: HeaderName = HeaderName::from_static("homing-attempt");
+/// Names the write: a UUIDv7.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("homing-idempotency-key");
+/// The group that a forward rests on.
+pub const GROUP_BIN: HeaderName = HeaderName::from_static("homing-group-bin");
+/// The time left for the whole exchange, in microseconds.
+pub const REMAINING_US: HeaderName = HeaderName::from_static("homing-remaining-us");
+/// The node that a direct request is for, in place of a space.
+pub const DIRECT: HeaderName = HeaderName::from_static("homing-direct");
+/// W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What became of a request that has no service's answer.
+pub const OUTCOME: HeaderName = HeaderName::from_static("homing-outcome");
+/// When to try again, in milliseconds.
+pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("homing-retry-after-ms");
+/// Why there is an outcome, percent-encoded as gRPC encodes `grpc-message`.
+pub const REASON: HeaderName = HeaderName::from_static("homing-reason");
+/// The node that executed the request.
+pub const SERVED_BY: HeaderName = HeaderName::from_static("homing-served-by");
+/// In which role it did: `primary` or `replica`.
+pub const ROLE: HeaderName = HeaderName::from_static("homing-role");
+/// A newer group for the sender.
+pub const CORRECTION_BIN: HeaderName = HeaderName::from_static("homing-correction-bin");
+
+const PREFIX: &str = "homing-";
+
+/// A header that says nothing that can be understood. The request or reply as a whole can't be either.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the header {header} {problem}: {remedy}")]
+pub struct HeadError {
+    /// Which header.
+    pub header: HeaderName,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What would be right.
+    pub remedy: &'static str,
+}
+
+/// Writes a request's head, in place of whatever `homing-` headers there were.
+pub fn write_head(head: &Head, headers: &mut HeaderMap) {
+    strip(headers);
+    match &head.kind {
+        Kind::Direct(node) => put(headers, DIRECT, node.as_str()),
+        Kind::Routed(routed) => write_routed(routed, headers),
+    }
+    if let Some(remaining) = head.remaining {
+        write_remaining(remaining, headers);
+    }
+    if let Some(traceparent) = &head.traceparent {
+        put(headers, TRACEPARENT, traceparent);
+    }
+}
+
+/// Writes the time left once more, after some of it was spent waiting.
+pub fn write_remaining(remaining: Duration, headers: &mut HeaderMap) {
+    let micros = u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX);
+    headers.insert(REMAINING_US, HeaderValue::from(micros));
+}
+
+fn write_routed(routed: &Routed, headers: &mut HeaderMap) {
+    let space = routed.space.as_str();
+    if is_literal(space) {
+        put(headers, SPACE, space);
+    } else {
+        put(headers, SPACE_BIN, &BASE64.encode(space));
+    }
+    if routed.access != Access::default() {
+        put(headers, ACCESS, routed.access.as_str());
+    }
+    if !routed.believed.is_zero() {
+        headers.insert(EPOCH, HeaderValue::from(routed.believed.number()));
+    }
+    headers.insert(HOPS, HeaderValue::from(u16::from(routed.hops_left)));
+    if routed.relay {
+        headers.insert(RELAY, HeaderValue::from_static("true"));
+    }
+    if routed.attempt > 1 {
+        headers.insert(ATTEMPT, HeaderValue::from(routed.attempt));
+    }
+    if let Some(key) = routed.idempotency_key {
+        put(headers, IDEMPOTENCY_KEY, &key.to_string());
+    }
+    if !routed.group.is_empty() {
+        put(headers, GROUP_BIN, &BASE64.encode(&routed.group));
+    }
+}
+
+/// Takes a request's head out of its headers. No header that starts with `homing-` is left.
+///
+/// # Errors
+/// [`HeadError`] for the first header that is missing, stands twice or can't be understood.
+pub fn read_head(headers: &mut HeaderMap) -> Result<Head, HeadError> {
+    let remaining = number(headers, REMAINING_US)?.map(Duration::from_micros);
+    let traceparent = read_traceparent(headers);
+    let kind = match parsed(headers, DIRECT, "use the id of the node, like n1")? {
+        Some(node) if read_space(headers)?.is_none() => Kind::Direct(node),
+        Some(_) => {
+            let problem = "stands beside a space";
+            return Err(error(DIRECT, problem, "use homing-space or homing-direct, not both"));
+        }
+        None => Kind::Routed(read_routed(headers)?),
+    };
+    strip(headers);
+    Ok(Head { kind, remaining, traceparent })
+}
+
+fn read_routed(headers: &mut HeaderMap) -> Result<Routed, HeadError> {
+    Ok(Routed {
+        space: read_space(headers)?
+            .ok_or_else(|| error(SPACE, "is missing", "use the name of the space, 1 to 255 bytes of UTF-8"))?,
+        access: parsed(headers, ACCESS, "use write, read or read-primary")?.unwrap_or_default(),
+        believed: read_epoch(headers)?,
+        hops_left: read_hops(headers)?,
+        relay: parsed(headers, RELAY, "use true or false")?.unwrap_or_default(),
+        attempt: read_attempt(headers)?,
+        idempotency_key: parsed(
+            headers,
+            IDEMPOTENCY_KEY,
+            "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057",
+        )?,
+        group: binary(headers, GROUP_BIN)?,
+    })
+}
+
+/// Takes the space out of the headers, in either form. Raw UTF-8 in [`SPACE`] is a name too.
+///
+/// # Errors
+/// [`HeadError`] if it is no [`Space`], or there are two.
+pub fn read_space(headers: &mut HeaderMap) -> Result<Option<Space>, HeadError> {
+    let literal = take(headers, SPACE)?;
+    let bytes = match (literal, take(headers, SPACE_BIN)?) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(error(SPACE_BIN, "stands beside homing-space", "use one of the two"));
+        }
+        (Some(literal), None) => return space(SPACE, literal.as_bytes()).map(Some),
+        (None, Some(encoded)) => decoded(SPACE_BIN, &encoded)?,
+    };
+    space(SPACE_BIN, &bytes).map(Some)
+}
+
+fn space(header: HeaderName, bytes: &[u8]) -> Result<Space, HeadError> {
+    let space = std::str::from_utf8(bytes).map_err(|_| SpaceError::NotUtf8).and_then(Space::new);
+    space.map_err(|wrong| {
+        let problem = match wrong {
+            SpaceError::Empty => "is empty".to_owned(),
+            SpaceError::TooLong { len } => format!("has {len} bytes"),
+            SpaceError::NotUtf8 => "is not UTF-8".to_owned(),
+        };
+        error(header, problem, "a space is 1 to 255 bytes of UTF-8")
+    })
+}
+
+fn read_epoch(headers: &mut HeaderMap) -> Result<Epoch, HeadError> {
+    Ok(Epoch::new(number(headers, EPOCH)?.unwrap_or_default()))
+}
+
+fn read_hops(headers: &mut HeaderMap) -> Result<u8, HeadError> {
+    let remedy = "use a number from 0 to 255";
+    parsed(headers, HOPS, remedy)?.ok_or_else(|| error(HOPS, "is missing", remedy))
+}
+
+fn read_attempt(headers: &mut HeaderMap) -> Result<u32, HeadError> {
+    let remedy = "use a number from 1 to 4294967295";
+    match parsed(headers, ATTEMPT, remedy)? {
+        Some(0) => Err(error(ATTEMPT, "is 0", remedy)),
+        attempt => Ok(attempt.unwrap_or(1)),
+    }
+}
+
+/// One that can't be carried on is dropped, as W3C Trace Context asks: it is no reason to refuse a request.
+fn read_traceparent(headers: &mut HeaderMap) -> Option<String> {
+    let alone = headers.get_all(TRACEPARENT).iter().count() == 1;
+    let value = headers.remove(TRACEPARENT).filter(|_| alone)?;
+    value.to_str().ok().map(str::to_owned)
+}
+
+/// Writes a reply's head, in place of whatever `homing-` headers the service wrote. [`HOPS`] is always
+/// among them: a response without it does not come from a node.
+pub fn write_reply_head(head: &ReplyHead, headers: &mut HeaderMap) {
+    strip(headers);
+    headers.insert(HOPS, HeaderValue::from(u16::from(head.hops)));
+    if !head.epoch.is_zero() {
+        headers.insert(EPOCH, HeaderValue::from(head.epoch.number()));
+    }
+    if let Some(outcome) = head.outcome {
+        put(headers, OUTCOME, outcome.as_str());
+    }
+    if let Some(retry_after) = head.retry_after {
+        // Rounded up, so that nobody comes back too early.
+        let millis = u64::try_from(retry_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
+    }
+    if !head.reason.is_empty() {
+        put(headers, REASON, &percent_encoded(cut(&head.reason)));
+    }
+    if let Some(node) = &head.served_by {
+        put(headers, SERVED_BY, node.as_str());
+    }
+    if let Some(role) = head.role {
+        put(headers, ROLE, role.as_str());
+    }
+    if !head.correction.is_empty() {
+        put(headers, CORRECTION_BIN, &BASE64.encode(&head.correction));
+    }
+}
+
+/// Takes a reply's head out of its headers. No header that starts with `homing-` is left. An outcome that
+/// is unknown here reads as [`Outcome::MaybeSent`], which promises least.
+///
+/// # Errors
+/// [`HeadError`] for the first header that is missing, stands twice or can't be understood.
+pub fn read_reply_head(headers: &mut HeaderMap) -> Result<ReplyHead, HeadError> {
+    let outcome = take(headers, OUTCOME)?
+        .map(|value| value.to_str().ok().and_then(|word| word.parse().ok()).unwrap_or(Outcome::MaybeSent));
+    let role = take(headers, ROLE)?
+        .map(|value| {
+            let role = value.to_str().ok().and_then(Role::parse);
+            role.ok_or_else(|| error(ROLE, shown(&value), "use primary or replica"))
+        })
+        .transpose()?;
+    let reason = take(headers, REASON)?.map(|value| percent_decoded(value.as_bytes())).unwrap_or_default();
+    let head = ReplyHead {
+        outcome,
+        retry_after: number(headers, RETRY_AFTER_MS)?.map(Duration::from_millis),
+        reason: cut(&reason).to_owned(),
+        served_by: parsed(headers, SERVED_BY, "use the id of a node, like n1")?,
+        role,
+        hops: read_hops(headers)?,
+        epoch: read_epoch(headers)?,
+        correction: binary(headers, CORRECTION_BIN)?,
+    };
+    strip(headers);
+    Ok(head)
+}
+
+/// Removes every header that starts with `homing-`.
+pub fn strip(headers: &mut HeaderMap) {
+    let ours = |name: &&HeaderName| name.as_str().starts_with(PREFIX);
+    let names: Vec<HeaderName> = headers.keys().filter(ours).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Whether a header's value holds this name as it is: gRPC's ASCII-Value, which may have no blank at its
+/// ends since those are not part of a value in HTTP.
+fn is_literal(space: &str) -> bool {
+    space.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && space.trim_ascii() == space
+}
+
+/// What no header can hold (a control character in a foreign trace id) is left out.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn take(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<HeaderValue>, HeadError> {
+    match headers.entry(&name) {
+        header::Entry::Vacant(_) => Ok(None),
+        header::Entry::Occupied(entry) => {
+            if entry.iter().nth(1).is_some() {
+                return Err(error(name, "stands twice", "use it once"));
+            }
+            Ok(Some(entry.remove()))
+        }
+    }
+}
+
+fn parsed<T: FromStr>(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    remedy: &'static str,
+) -> Result<Option<T>, HeadError> {
+    let Some(value) = take(headers, name.clone())? else {
+        return Ok(None);
+    };
+    let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+    parsed.map(Some).ok_or_else(|| error(name, shown(&value), remedy))
+}
+
+fn number(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<u64>, HeadError> {
+    parsed(headers, name, "use a number from 0 to 18446744073709551615")
+}
+
+fn binary(headers: &mut HeaderMap, name: HeaderName) -> Result<Bytes, HeadError> {
+    match take(headers, name.clone())? {
+        Some(value) => decoded(name, &value).map(Bytes::from),
+        None => Ok(Bytes::new()),
+    }
+}
+
+fn decoded(name: HeaderName, value: &HeaderValue) -> Result<Vec<u8>, HeadError> {
+    BASE64.decode(value).map_err(|wrong| error(name, format!("is no base64 ({wrong})"), "use base64"))
+}
+
+fn error(header: HeaderName, problem: impl Display, remedy: &'static str) -> HeadError {
+    HeadError { header, problem: problem.to_string(), remedy }
+}
+
+/// Keeps an error to one readable line, whatever was sent.
+fn shown(value: &HeaderValue) -> String {
+    let text: String = String::from_utf8_lossy(value.as_bytes()).chars().take(80).collect();
+    format!("is {text:?}")
+}
+
+/// At most [`ReplyHead::MAX_REASON`] bytes of a reason.
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(ReplyHead::MAX_REASON)]
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'$' | b'&'..=b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// What is no escape stands for itself, as gRPC asks: a broken message is better than none.
+fn percent_decoded(text: &[u8]) -> String {
+    let hex = |digit: Option<&u8>| digit.and_then(|digit| char::from(*digit).to_digit(16));
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match (byte, hex(text.get(at + 1)), hex(text.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use homing_types::{IdempotencyKey, NodeId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(HeaderName::from_static(name), value);
+        }
+        headers
+    }
+
+    fn routed(space: &str) -> Routed {
+        Routed {
+            space: Space::new(space).unwrap(),
+            access: Access::Write,
+            believed: Epoch::ZERO,
+            hops_left: 3,
+            relay: false,
+            attempt: 1,
+            idempotency_key: None,
+            group: Bytes::new(),
+        }
+    }
+
+    fn written(space: &str) -> HeaderMap {
+        let head = Head { kind: Kind::Routed(routed(space)), remaining: None, traceparent: None };
+        let mut headers = HeaderMap::new();
+        write_head(&head, &mut headers);
+        headers
+    }
+
+    fn refused(pairs: &[(&'static str, &str)]) -> String {
+        read_head(&mut headers(pairs)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plain_space_travels_as_it_is_and_any_other_as_base64() {
+        for plain in ["acme", "{acme}/orders", "a b", "100%", "~"] {
+            assert_eq!(written(plain)[SPACE], plain);
+        }
+        for other in ["ü", " acme", "acme ", "a\nb", "\u{7f}"] {
+            let headers = written(other);
+            assert!(!headers.contains_key(SPACE), "{other:?}");
+            assert_eq!(BASE64.decode(&headers[SPACE_BIN]).unwrap(), other.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_space_is_read_raw_and_with_or_without_padding() {
+        for (name, value) in
+            [("homing-space", "grün"), ("homing-space-bin", "Z3LDvG4="), ("homing-space-bin", "Z3LDvG4")]
+        {
+            let head = read_head(&mut headers(&[(name, value), ("homing-hops", "3")])).unwrap();
+            assert_eq!(head.kind, Kind::Routed(routed("grün")), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_header_the_problem_and_the_remedy() {
+        let hops = ("homing-hops", "3");
+        let acme = ("homing-space", "acme");
+        let long = "x".repeat(256);
+        for (pairs, wanted) in [
+            (vec![hops], "homing-space is missing: use the name of the space"),
+            (vec![("homing-space", "")], "homing-space is empty: a space is 1 to 255"),
+            (vec![("homing-space", &*long)], "homing-space has 256 bytes: a space is 1 to 255"),
+            (vec![("homing-space-bin", "/w")], "homing-space-bin is not UTF-8: a space is"),
+            (vec![("homing-space-bin", "*")], "homing-space-bin is no base64"),
+            (vec![acme, ("homing-space-bin", "YQ")], "homing-space-bin stands beside homing-space: use one"),
+            (vec![acme, acme], "homing-space stands twice: use it once"),
+            (vec![acme], "homing-hops is missing: use a number from 0 to 255"),
+            (vec![acme, ("homing-hops", "256")], "homing-hops is \"256\": use a number from 0 to 255"),
+            (vec![acme, hops, ("homing-access", "own")], "homing-access is \"own\": use write, read or"),
+            (vec![acme, hops, ("homing-epoch", "-1")], "homing-epoch is \"-1\": use a number from 0 to 1844"),
+            (vec![acme, hops, ("homing-relay", "1")], "homing-relay is \"1\": use true or false"),
+            (vec![acme, hops, ("homing-attempt", "0")], "homing-attempt is 0: use a number from 1"),
+            (vec![acme, hops, ("homing-idempotency-key", "x")], "homing-idempotency-key is \"x\": use a UUIDv7"),
+            (vec![acme, hops, ("homing-group-bin", "=")], "homing-group-bin is no base64"),
+            (vec![acme, hops, ("homing-remaining-us", "1s")], "homing-remaining-us is \"1s\": use a number"),
+            (vec![("homing-direct", "N1")], "homing-direct is \"N1\": use the id of the node"),
+            (vec![("homing-direct", "n1"), acme], "homing-direct stands beside a space: use homing-space or"),
+        ] {
+            let error = refused(&pairs);
+            assert!(error.starts_with(&format!("the header {wanted}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_service_or_a_client_wrote_is_never_taken_for_ours() {
+        let mut headers = headers(&[("homing-outcome", "not-sent"), ("homing-made-up", "x"), ("kept", "y")]);
+        write_reply_head(&ReplyHead::default(), &mut headers);
+        assert_eq!(read_reply_head(&mut headers), Ok(ReplyHead::default()));
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers["kept"], "y");
+    }
+
+    #[test]
+    fn an_unknown_outcome_promises_least() {
+        let mut headers = headers(&[("homing-outcome", "teleported"), ("homing-hops", "0")]);
+        assert_eq!(read_reply_head(&mut headers).unwrap().outcome, Some(Outcome::MaybeSent));
+    }
+
+    #[test]
+    fn a_response_without_hops_is_no_reply() {
+        let error = read_reply_head(&mut HeaderMap::new()).unwrap_err();
+        assert_eq!(error.header, HOPS);
+    }
+
+    #[test]
+    fn a_reason_is_one_header_of_bounded_length() {
+        let head = ReplyHead { reason: "ü\n%".repeat(500), ..ReplyHead::default() };
+        let mut headers = HeaderMap::new();
+        write_reply_head(&head, &mut headers);
+        assert!(headers[REASON].len() <= 3 * ReplyHead::MAX_REASON);
+        let read = read_reply_head(&mut headers).unwrap();
+        assert_eq!(read.reason, head.reason[..ReplyHead::MAX_REASON]);
+        assert_eq!(percent_decoded(b"100%, %zz, %4"), "100%, %zz, %4");
+    }
+
+    #[test]
+    fn a_retry_comes_never_too_early() {
+        let retry_after = Some(Duration::from_micros(1_001));
+        let mut headers = HeaderMap::new();
+        write_reply_head(&ReplyHead { retry_after, ..ReplyHead::default() }, &mut headers);
+        assert_eq!(headers[RETRY_AFTER_MS], "2");
+    }
+
+    fn some_bytes() -> impl Strategy<Value = Bytes> {
+        proptest::collection::vec(any::<u8>(), 0..64).prop_map(Bytes::from)
+    }
+
+    fn some_node() -> impl Strategy<Value = NodeId> {
+        "[a-z0-9]{1,8}".prop_map(|id| NodeId::new(&id).unwrap())
+    }
+
+    prop_compose! {
+        fn some_routed()(
+            space in "[ -~]{1,60}|\\PC{1,60}",
+            access in proptest::sample::select(Access::ALL.to_vec()),
+            believed in any::<u64>(),
+            hops_left in any::<u8>(),
+            relay in any::<bool>(),
+            attempt in 1_u32..,
+            key in proptest::option::of((any::<u32>(), any::<[u8; 10]>())),
+            group in some_bytes(),
+        ) -> Routed {
+            Routed {
+                space: Space::new(&space).unwrap(),
+                access,
+                believed: Epoch::new(believed),
+                hops_left,
+                relay,
+                attempt,
+                idempotency_key: key.map(|(at, random)| IdempotencyKey::new(at.into(), random)),
+                group,
+            }
+        }
+    }
+
+    prop_compose! {
+        fn some_head()(
+            kind in prop_oneof![some_routed().prop_map(Kind::Routed), some_node().prop_map(Kind::Direct)],
+            remaining in proptest::option::of(any::<u64>().prop_map(Duration::from_micros)),
+            traceparent in proptest::option::of("[!-~]{0,60}"),
+        ) -> Head {
+            Head { kind, remaining, traceparent }
+        }
+    }
+
+    prop_compose! {
+        fn some_reply_head()(
+            outcome in proptest::option::of(proptest::sample::select(Outcome::ALL.to_vec())),
+            retry_after in proptest::option::of(any::<u64>().prop_map(Duration::from_millis)),
+            reason in ".{0,60}",
+            served_by in proptest::option::of(some_node()),
+            role in proptest::option::of(proptest::sample::select(vec![Role::Primary, Role::Replica])),
+            hops in any::<u8>(),
+            epoch in any::<u64>().prop_map(Epoch::new),
+            correction in some_bytes(),
+        ) -> ReplyHead {
+            ReplyHead { outcome, retry_after, reason, served_by, role, hops, epoch, correction }
+        }
+    }
+
+    /// Any headers of these names, with values as a stranger could send them.
+    fn some_headers() -> impl Strategy<Value = HeaderMap> {
+        let names = [
+            SPACE, SPACE_BIN, ACCESS, EPOCH, HOPS, RELAY, ATTEMPT, IDEMPOTENCY_KEY, GROUP_BIN, REMAINING_US, DIRECT,
+            TRACEPARENT, OUTCOME, RETRY_AFTER_MS, REASON, SERVED_BY, ROLE, CORRECTION_BIN,
+        ];
+        let bytes = proptest::collection::vec(any::<u8>(), 0..40);
+        let value = prop_oneof![bytes, "[0-9]{1,3}".prop_map(String::into_bytes), "%.{2}".prop_map(String::into_bytes)]
+            .prop_filter_map("no header value", |bytes| HeaderValue::from_bytes(&bytes).ok());
+        let pair = (proptest::sample::select(names.to_vec()), value);
+        proptest::collection::vec(pair, 0..12).prop_map(|pairs| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(name, value);
+            }
+            headers
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_is_read_as_it_was_written(head in some_head()) {
+            let mut headers = headers(&[("kept", "x"), ("homing-epoch", "7")]);
+            write_head(&head, &mut headers);
+            prop_assert_eq!(read_head(&mut headers), Ok(head));
+            prop_assert_eq!(headers.len(), 1);
+        }
+
+        #[test]
+        fn a_reply_head_is_read_as_it_was_written(head in some_reply_head()) {
+            let mut headers = headers(&[("kept", "x")]);
+            write_reply_head(&head, &mut headers);
+            prop_assert_eq!(read_reply_head(&mut headers), Ok(head));
+            prop_assert_eq!(headers.len(), 1);
+        }
+
+        #[test]
+        fn any_headers_are_a_head_or_an_error(headers in some_headers()) {
+            if let Ok(head) = read_head(&mut headers.clone()) {
+                let mut again = HeaderMap::new();
+                write_head(&head, &mut again);
+                prop_assert_eq!(read_head(&mut again), Ok(head));
+            }
+            if let Ok(head) = read_reply_head(&mut headers.clone()) {
+                prop_assert!(head.reason.len() <= ReplyHead::MAX_REASON);
+            }
+        }
+    }
+}
