@@ -85,3 +85,20 @@ fn rust_files(root: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
 fn is_skipped(folder: &str) -> bool {
     folder == "target" || folder == "generated" || folder.starts_with('.')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_written_by_hand_are_found_and_no_others() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let files = rust_files(&root, Path::new("")).unwrap();
+        for ours in ["xtask/src/main.rs", "xtask/src/tidy/house.rs", "crates/types/src/lib.rs"] {
+            assert!(files.iter().any(|file| file == Path::new(ours)), "{ours}");
+        }
+        for folder in ["target", "generated", ".git"] {
+            assert!(!files.iter().any(|file| file.iter().any(|part| part == folder)), "{folder}");
+        }
+    }
+}

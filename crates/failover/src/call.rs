@@ -87,7 +87,7 @@ pub enum Verdict {
         /// The last outcome; `None` if nobody could be tried.
         last: Option<Outcome>,
     },
-    /// The attempts are used up. A write was not executed.
+    /// The attempts are used up, or the request can't be sent again. A write was not executed.
     Exhausted {
         /// The last outcome; `None` if no attempt was allowed.
         last: Option<Outcome>,
@@ -173,6 +173,11 @@ impl Call {
             Next::TryNext | Next::Follow if taught => self.follow(),
             Next::TryNext | Next::Follow => {}
         }
+    }
+
+    /// Reports that the request can't be sent again, as its streaming body is gone: the call is over.
+    pub fn spent(&mut self) {
+        self.finish(Verdict::Exhausted { last: self.last() });
     }
 
     /// Attempts started so far.
@@ -554,6 +559,20 @@ mod tests {
         let candidate = Candidate { node: id("b"), tier: Tier::Far, relay: false };
         story.call.plan(vec![Planned { candidate, why: "new owner".into() }]);
         story.tries("b", Outcome::NotSent);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_sent_again_ends_as_its_attempts_left_it() {
+        for (outcome, verdict) in [
+            (Outcome::NotReady, Verdict::Exhausted { last: Some(Outcome::NotReady) }),
+            (Outcome::MaybeSent, Verdict::Ambiguous),
+        ] {
+            let mut story = Story::of(KEYED_WRITE);
+            story.plans(&["a", "b"]);
+            story.tries("a", outcome);
+            story.call.spent();
+            story.ends(verdict);
+        }
     }
 
     #[test]

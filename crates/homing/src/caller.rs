@@ -2,141 +2,87 @@
 //!
 //! A caller is anyone: what only members may say (an epoch, a forward, a correction) is taken off, unread.
 
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use homing_router::{Answer, Call, CallError};
-use homing_transport::{Body, ReplyHead};
-use homing_types::{Access, Outcome, Space, SpaceError};
+use bytes::Bytes;
 use homing_failover::Verdict;
+use homing_router::{Answer, Call, CallError};
+use homing_transport::wire::headers::{self, HeadError};
+use homing_transport::{Body, BodyError, ReplyHead};
+use homing_types::Outcome;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use thiserror::Error;
 use tokio::time::Instant;
 
 /// Where a client listener tells which node it belongs to, without a space.
 pub const NODE_INFO_PATH: &str = "/homing/v1/node";
 
-const SPACE: &str = "homing-space";
-const SPACE_BIN: &str = "homing-space-bin";
-const ACCESS: &str = "homing-access";
-const TIMEOUT_MS: &str = "homing-timeout-ms";
-const GRPC_TIMEOUT: &str = "grpc-timeout";
-const IDEMPOTENCY_KEY: &str = "homing-idempotency-key";
-const TRACEPARENT: &str = "traceparent";
+const TIMEOUT_MS: HeaderName = HeaderName::from_static("homing-timeout-ms");
+const ATTEMPTS: HeaderName = HeaderName::from_static("homing-attempts");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The longest deadline a caller may set: a day. A longer one is cut, since it can only be a mistake.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Takes what a caller says off its headers.
-pub(crate) fn read(headers: &mut HeaderMap, now: Instant) -> Result<Call, CallerError> {
+pub(crate) fn read(headers: &mut HeaderMap, now: Instant) -> Result<Call, HeadError> {
     let call = Call {
-        space: space(headers)?,
-        access: match text(headers, ACCESS)? {
-            Some(access) => access.parse().map_err(|_| CallerError::wrong(ACCESS, "use write, read or read-primary"))?,
-            None => Access::default(),
-        },
+        space: headers::read_space(headers)?.ok_or_else(|| HeadError {
+            header: headers::SPACE,
+            problem: "is missing".to_owned(),
+            remedy: "name the space that the request is for, 1 to 255 bytes of UTF-8",
+        })?,
+        access: headers::parsed(headers, headers::ACCESS, "use write, read or read-primary")?
+            .unwrap_or_default(),
         deadline: timeout(headers)?.map(|timeout| now + timeout.min(MAX_TIMEOUT)),
-        idempotency_key: match text(headers, IDEMPOTENCY_KEY)? {
-            Some(key) => Some(key.parse().map_err(|_| {
-                CallerError::wrong(IDEMPOTENCY_KEY, "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057")
-            })?),
-            None => None,
-        },
-        traceparent: headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).map(str::to_owned),
+        idempotency_key: headers::parsed(
+            headers,
+            headers::IDEMPOTENCY_KEY,
+            "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057",
+        )?,
+        traceparent: headers
+            .get(headers::TRACEPARENT)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
     };
-    strip(headers);
+    headers::strip(headers);
     Ok(call)
 }
 
-/// Takes off all that only members may say, and what was read.
-fn strip(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("homing-")).cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
+fn timeout(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
+    let ours: Option<u64> = headers::parsed(headers, TIMEOUT_MS, "use a number of milliseconds")?;
+    let remedy = "use 1 to 8 digits and a unit of H, M, S, m, u or n";
+    let grpc: Option<GrpcTimeout> = headers::parsed(headers, GRPC_TIMEOUT, remedy)?;
+    Ok(ours.map(Duration::from_millis).or(grpc.map(|GrpcTimeout(timeout)| timeout)))
 }
 
-fn space(headers: &HeaderMap) -> Result<Space, CallerError> {
-    let bytes = match (one(headers, SPACE)?, one(headers, SPACE_BIN)?) {
-        (Some(space), None) => space.as_bytes().to_vec(),
-        (None, Some(encoded)) => {
-            let encoded = encoded.as_bytes();
-            let decoded = STANDARD_NO_PAD.decode(encoded).or_else(|_| STANDARD.decode(encoded));
-            decoded.map_err(|_| CallerError::wrong(SPACE_BIN, "use base64 (RFC 4648)"))?
+/// gRPC over HTTP/2, "Timeout": at most 8 digits and a unit.
+struct GrpcTimeout(Duration);
+
+impl FromStr for GrpcTimeout {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (unit_at, unit) = text.char_indices().next_back().ok_or(())?;
+        let digits = &text[..unit_at];
+        if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(());
         }
-        (Some(_), Some(_)) => return Err(CallerError::wrong(SPACE, "send it or homing-space-bin, not both")),
-        (None, None) => return Err(CallerError::NoSpace),
-    };
-    let name = std::str::from_utf8(&bytes).map_err(|_| SpaceError::NotUtf8)?;
-    Ok(Space::new(name)?)
-}
-
-/// gRPC's `grpc-timeout` (a number of at most 8 digits and a unit), or `homing-timeout-ms` for plain HTTP.
-fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, CallerError> {
-    if let Some(millis) = text(headers, TIMEOUT_MS)? {
-        let millis = millis.parse().map_err(|_| CallerError::wrong(TIMEOUT_MS, "use a number of milliseconds"))?;
-        return Ok(Some(Duration::from_millis(millis)));
-    }
-    let Some(timeout) = text(headers, GRPC_TIMEOUT)? else { return Ok(None) };
-    let wrong = || CallerError::wrong(GRPC_TIMEOUT, "use 1 to 8 digits and a unit of H, M, S, m, u or n");
-    let (unit_at, unit) = timeout.char_indices().next_back().ok_or_else(wrong)?;
-    let digits = &timeout[..unit_at];
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    let timeout = match unit {
-        'H' => Duration::from_secs(number * 3_600),
-        'M' => Duration::from_secs(number * 60),
-        'S' => Duration::from_secs(number),
-        'm' => Duration::from_millis(number),
-        'u' => Duration::from_micros(number),
-        'n' => Duration::from_nanos(number),
-        _ => return Err(wrong()),
-    };
-    Ok(Some(timeout))
-}
-
-fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a HeaderValue>, CallerError> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (_, Some(_)) => Err(CallerError::wrong(name, "send it once")),
-        (value, None) => Ok(value),
-    }
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, CallerError> {
-    one(headers, name)?
-        .map(|value| value.to_str().map_err(|_| CallerError::wrong(name, "use printable ASCII")))
-        .transpose()
-}
-
-/// Why a caller's request can't be understood.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum CallerError {
-    /// It names no space.
-    #[error("the header homing-space is missing: name the space the request is for (1 to 255 bytes of UTF-8)")]
-    NoSpace,
-    /// Its space is none.
-    #[error("homing-space: {0}")]
-    Space(#[from] SpaceError),
-    /// A header holds nonsense.
-    #[error("the header {header} is wrong: {remedy}")]
-    Header {
-        /// The header.
-        header: &'static str,
-        /// What would be right.
-        remedy: &'static str,
-    },
-}
-
-impl CallerError {
-    const fn wrong(header: &'static str, remedy: &'static str) -> Self {
-        Self::Header { header, remedy }
+        let number: u64 = digits.parse().map_err(drop)?;
+        Ok(Self(match unit {
+            'H' => Duration::from_secs(number * 3_600),
+            'M' => Duration::from_secs(number * 60),
+            'S' => Duration::from_secs(number),
+            'm' => Duration::from_millis(number),
+            'u' => Duration::from_micros(number),
+            'n' => Duration::from_nanos(number),
+            _ => return Err(()),
+        }))
     }
 }
 
@@ -144,26 +90,21 @@ impl CallerError {
 pub(crate) fn answer(answer: Answer) -> Response<Body> {
     let Answer { head, attempts, mut response } = answer;
     let headers = response.headers_mut();
-    strip(headers);
+    headers::strip(headers);
     tell(headers, &head, attempts);
     response
 }
 
 fn tell(headers: &mut HeaderMap, head: &ReplyHead, attempts: u32) {
-    let mut put = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    if let Some(served_by) = &head.served_by {
-        put("homing-served-by", served_by.as_str());
+    if let Some(Ok(served_by)) = head.served_by.as_ref().map(|node| HeaderValue::from_str(node.as_str())) {
+        headers.insert(headers::SERVED_BY, served_by);
     }
     if let Some(role) = head.role {
-        put("homing-role", role.as_str());
+        headers.insert(headers::ROLE, HeaderValue::from_static(role.as_str()));
     }
-    put("homing-hops", &head.hops.to_string());
-    put("homing-epoch", &head.epoch.to_string());
-    put("homing-attempts", &attempts.to_string());
+    headers.insert(headers::HOPS, u16::from(head.hops).into());
+    headers.insert(headers::EPOCH, head.epoch.number().into());
+    headers.insert(ATTEMPTS, attempts.into());
 }
 
 /// What a caller gets where there is no answer of the service: a gRPC status for gRPC, else an HTTP status and a line.
@@ -182,14 +123,14 @@ pub(crate) fn failure(grpc: bool, error: &CallError) -> Response<Body> {
     let mut response = refusal(grpc, code, status, &error.to_string());
     let headers = response.headers_mut();
     if let Some(outcome) = outcome {
-        headers.insert("homing-outcome", HeaderValue::from_static(outcome.as_str()));
+        headers.insert(headers::OUTCOME, HeaderValue::from_static(outcome.as_str()));
     }
-    headers.insert("homing-attempts", error.attempts.into());
+    headers.insert(ATTEMPTS, error.attempts.into());
     response
 }
 
 /// What a caller gets whose request can't be understood.
-pub(crate) fn wrong_input(grpc: bool, error: &CallerError) -> Response<Body> {
+pub(crate) fn wrong_input(grpc: bool, error: &HeadError) -> Response<Body> {
     refusal(grpc, GrpcCode::InvalidArgument, StatusCode::BAD_REQUEST, &error.to_string())
 }
 
@@ -233,15 +174,61 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// Ends a gRPC answer that breaks off with a status that says why, instead of a bare reset.
+pub(crate) fn explain_cut(body: Body) -> Body {
+    if body.bytes().is_some() { body } else { Body::new(ExplainCut { body, ended: false }) }
+}
+
+struct ExplainCut {
+    body: Body,
+    ended: bool,
+}
+
+impl HttpBody for ExplainCut {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(Err(error)) = frame else { return Poll::Ready(frame) };
+        self.ended = true;
+        let code = match error {
+            BodyError::Deadline => GrpcCode::DeadlineExceeded,
+            BodyError::MessageTooLarge { .. } => GrpcCode::ResourceExhausted,
+            _ => GrpcCode::Unknown,
+        };
+        let mut trailers = HeaderMap::new();
+        grpc_status(&mut trailers, code, &error.to_string());
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use homing_types::Access;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+            })
+            .collect()
     }
 
-    fn read_at_zero(pairs: &[(&'static str, &str)]) -> Result<Call, CallerError> {
+    fn read_at_zero(pairs: &[(&'static str, &str)]) -> Result<Call, HeadError> {
         read(&mut headers(pairs), Instant::now())
     }
 
@@ -278,16 +265,19 @@ mod tests {
         let long = "x".repeat(256);
         for (pairs, says) in [
             (vec![], "the header homing-space is missing"),
-            (vec![("homing-space", "")], "homing-space: the space is empty"),
-            (vec![("homing-space", long.as_str())], "homing-space: the space has 256 bytes"),
-            (vec![("homing-space", "a"), ("homing-space", "b")], "the header homing-space is wrong: send it once"),
-            (vec![("homing-space-bin", "*")], "the header homing-space-bin is wrong: use base64"),
-            (vec![("homing-space", "a"), ("homing-access", "rw")], "the header homing-access is wrong"),
-            (vec![("homing-space", "a"), ("grpc-timeout", "1")], "the header grpc-timeout is wrong"),
-            (vec![("homing-space", "a"), ("grpc-timeout", "123456789S")], "the header grpc-timeout is wrong"),
-            (vec![("homing-space", "a"), ("grpc-timeout", "é")], "the header grpc-timeout is wrong"),
-            (vec![("homing-space", "a"), ("homing-timeout-ms", "-1")], "the header homing-timeout-ms is wrong"),
-            (vec![("homing-space", "a"), ("homing-idempotency-key", "1")], "the header homing-idempotency-key"),
+            (vec![("homing-space", "")], "the header homing-space is empty"),
+            (vec![("homing-space", long.as_str())], "the header homing-space has 256 bytes"),
+            (vec![("homing-space", "a"), ("homing-space", "b")], "the header homing-space stands twice"),
+            (vec![("homing-space-bin", "*")], "the header homing-space-bin is no base64"),
+            (vec![("homing-space", "a"), ("homing-access", "rw")], "the header homing-access"),
+            (vec![("homing-space", "a"), ("grpc-timeout", "1")], "the header grpc-timeout"),
+            (vec![("homing-space", "a"), ("grpc-timeout", "123456789S")], "the header grpc-timeout"),
+            (vec![("homing-space", "a"), ("grpc-timeout", "é")], "the header grpc-timeout"),
+            (vec![("homing-space", "a"), ("homing-timeout-ms", "-1")], "the header homing-timeout-ms"),
+            (
+                vec![("homing-space", "a"), ("homing-idempotency-key", "1")],
+                "the header homing-idempotency-key",
+            ),
         ] {
             let mut said = HeaderMap::new();
             for (name, value) in &pairs {

@@ -28,7 +28,7 @@ impl<S> HttpService<S> {
 
     /// Says that a write with an idempotency key is executed once, however often it arrives.
     #[must_use]
-    pub const fn dedupes(self) -> Self {
+    pub fn dedupes(self) -> Self {
         Self { dedupes: true, ..self }
     }
 }
@@ -49,7 +49,7 @@ impl<S, B> Service for HttpService<S>
 where
     S: TowerService<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    S::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {

@@ -19,16 +19,18 @@ mod http_service;
 mod listener;
 mod members;
 mod node;
+mod random;
 mod upstream;
 mod wires;
 
-pub use caller::{CallerError, NODE_INFO_PATH};
+pub use caller::NODE_INFO_PATH;
 pub use channel::Channel;
 pub use client::{Client, ClientError};
 pub use http_service::{HttpService, decline};
 pub use listener::{ClientLimits, ClientListener};
-pub use members::{APPLY_PATH, MemberState, PING_PATH};
+pub use members::{APPLY_PATH, KeepTable, MemberState, PING_PATH, TableOutcome};
 pub use node::{Mounts, Node, NodeOptions, StartError};
+pub use random::random;
 pub use upstream::Upstream;
 pub use wires::{WIRES, Wire, WireError};
 
@@ -36,7 +38,8 @@ pub use homing_failover::{Backoff, Limits as CallLimits, Nearest, Policy, Verdic
 pub use homing_placement as placement;
 pub use homing_router::{
     Answer, Authority, Call, CallError, Declined, DirectError, DirectService, Directory, Gate, Granted,
-    Node as Member, OpenGate, Peers, Placed, PoolOptions, Route, Router, RouterOptions, Service, StaticAuthority,
+    Node as Member, OpenGate, Peers, Placed, PoolOptions, Route, Router, RouterOptions, Service,
+    StaticAuthority,
 };
 pub use homing_routing_table as routing_table;
 #[cfg(feature = "ca")]

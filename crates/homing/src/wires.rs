@@ -1,12 +1,17 @@
 //! The wires that this build has. Everything above speaks of `Transport` and `Listener` alone.
 
 use std::net::SocketAddr;
+#[cfg(feature = "quic")]
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use homing_transport::tls::Credentials;
 use homing_transport::{Handler, Limits, Listener, Transport};
 use thiserror::Error;
+
+#[cfg(not(any(feature = "grpc", feature = "quic")))]
+compile_error!("a node needs a wire: build with the feature `grpc`, `quic`, or both");
 
 /// A wire between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,32 +72,45 @@ pub enum WireError {
 }
 
 /// One transport a wire, to dial with.
+#[cfg_attr(
+    not(feature = "quic"),
+    allow(unused_variables, reason = "TCP needs no address of its own to dial")
+)]
 pub(crate) fn transports(
+    listen: SocketAddr,
     credentials: &Arc<Credentials>,
     limits: &Limits,
 ) -> Result<Vec<Arc<dyn Transport>>, String> {
     let mut transports: Vec<Arc<dyn Transport>> = Vec::new();
-    for wire in WIRES {
-        transports.push(match wire {
-            #[cfg(feature = "grpc")]
-            Wire::Grpc => Arc::new(
-                homing_transport_grpc::GrpcTransport::new(Arc::clone(credentials), limits.clone())
-                    .map_err(|error| error.to_string())?,
-            ),
-            #[cfg(feature = "quic")]
-            Wire::Quic => Arc::new(
-                homing_transport_quic::QuicTransport::new(Arc::clone(credentials), limits.clone())
-                    .map_err(|error| error.to_string())?,
-            ),
-            #[allow(unreachable_patterns, reason = "a build with one wire has no arm for the other")]
-            _ => continue,
-        });
-    }
+    #[cfg(feature = "quic")]
+    transports.push(Arc::new(
+        homing_transport_quic::QuicTransport::new(
+            any_port(listen),
+            Arc::clone(credentials),
+            limits.clone(),
+            homing_transport_quic::QuicOptions::default(),
+        )
+        .map_err(|error| error.to_string())?,
+    ));
+    #[cfg(feature = "grpc")]
+    transports.push(Arc::new(
+        homing_transport_grpc::GrpcTransport::new(Arc::clone(credentials), limits.clone())
+            .map_err(|error| error.to_string())?,
+    ));
     Ok(transports)
 }
 
+/// Where to dial from: any address of the kind that the node listens on.
+#[cfg(feature = "quic")]
+fn any_port(listen: SocketAddr) -> SocketAddr {
+    match listen {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
 /// Listens on one wire.
-pub(crate) async fn listen(
+pub(crate) fn listen(
     wire: Wire,
     address: SocketAddr,
     credentials: &Arc<Credentials>,
@@ -104,18 +122,23 @@ pub(crate) async fn listen(
         Wire::Grpc => {
             let credentials = Arc::clone(credentials);
             homing_transport_grpc::GrpcListener::bind(address, credentials, limits.clone(), handler)
-                .await
                 .map(|listener| Box::new(listener) as Box<dyn Listener>)
                 .map_err(|error| error.to_string())
         }
         #[cfg(feature = "quic")]
         Wire::Quic => {
             let credentials = Arc::clone(credentials);
-            homing_transport_quic::QuicListener::bind(address, credentials, limits.clone(), handler)
-                .map(|listener| Box::new(listener) as Box<dyn Listener>)
-                .map_err(|error| error.to_string())
+            homing_transport_quic::QuicListener::bind(
+                address,
+                credentials,
+                limits.clone(),
+                homing_transport_quic::QuicOptions::default(),
+                handler,
+            )
+            .map(|listener| Box::new(listener) as Box<dyn Listener>)
+            .map_err(|error| error.to_string())
         }
-        #[allow(unreachable_patterns, reason = "a build with one wire has no arm for the other")]
+        #[cfg(not(all(feature = "grpc", feature = "quic")))]
         _ => Err(WireError::NotBuilt { wire: wire.as_str() }.to_string()),
     }
 }

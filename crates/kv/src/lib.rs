@@ -18,6 +18,8 @@
 //! ([`Store`], [`Progress`]) is synchronous and asks for no time and no randomness.
 
 mod entry;
+#[cfg(feature = "grpc")]
+mod face;
 mod generated;
 mod limits;
 mod messages;
@@ -26,6 +28,10 @@ mod refusal;
 mod store;
 
 pub use entry::{Applied, Entry, Item, Op, Position, Record, Standing};
+#[cfg(feature = "grpc")]
+pub use face::{Kv, REPLICA_PATH};
+#[cfg(feature = "grpc")]
+pub use generated::kv as proto;
 pub use limits::{Key, LimitError, MAX_BYTES, MAX_KEY, MAX_PAGE, MAX_RECORDS, MAX_TAIL, MAX_VALUE, Page, Value};
 pub use messages::{Accept, DecodeError, Part, Reply, Request, RequestKind, decode_reply, encode_reply};
 pub use progress::Progress;

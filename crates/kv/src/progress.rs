@@ -45,10 +45,10 @@ impl Progress {
     /// The next request to the replica; `None` if it has all that the primary has.
     ///
     /// # Errors
-    /// [`Refusal::Diverged`] if the replica has committed what the primary doesn't hold: this node is not
+    /// [`Refusal::Fenced`] if this node has seen a newer primary. [`Refusal::Diverged`] if the replica has committed what the primary doesn't hold: this node is not
     /// fit to be primary, and must not execute. Or the store's.
     pub fn next(&mut self, store: &Store) -> Result<Option<Request>, OpError> {
-        let (own, entries) = store.log(&self.space, self.accepted.map_or(0, |accepted| accepted.seq))?;
+        let (own, entries) = store.log(&self.space, self.epoch, self.accepted.map_or(0, |accepted| accepted.seq))?;
         if self.committed.seq > own.last.seq {
             return Err(Refusal::Diverged { at: self.committed }.into());
         }

@@ -123,6 +123,12 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the last [`write`](Self::write) is not synced yet.
+    #[must_use]
+    pub fn is_floating(&self) -> bool {
+        self.floating.load(Ordering::Acquire)
+    }
+
     /// Whether this copy shows every write that was acknowledged.
     fn settled(&self, space: &Space, meta: &Meta) -> bool {
         let mut unsettled = self.unsettled();

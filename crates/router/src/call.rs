@@ -18,6 +18,10 @@ use crate::router::Router;
 /// The forwards that the receiver of an attempt may still make: a call has three hops, the attempt is one.
 const HOPS_LEFT: u8 = 2;
 
+const NOBODY: &str = "it knows no owner of the space and has nobody to ask";
+const BODY_GONE: &str = "the request can't be sent again: too much of its streaming body is gone";
+const LATE: &str = "the service gave no answer within the attempt's time";
+
 /// What a caller asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -104,16 +108,31 @@ impl Router {
             match self.with_random(|random| driven.plan.next(now, random)) {
                 Action::Plan => {
                     let plan = self.plan(driven.key, driven.call.access);
+                    if plan.is_empty() {
+                        driven.trail.push(&self.me, Outcome::NotOwner, NOBODY.to_owned());
+                    }
                     driven.plan.plan(plan);
                 }
                 Action::Attempt { candidate, timeout } => {
-                    if let Some(reply) = self.attempt(driven, &candidate, timeout).await? {
+                    if let Some(reply) = self.attempt(driven, &candidate, timeout).await {
                         return Ok(reply);
                     }
                 }
-                Action::Wait { until } => tokio::time::sleep_until(self.instant_of(until)).await,
+                Action::Wait { until } => self.wait(driven, self.instant_of(until)).await,
                 Action::Finish(verdict) => return Err(verdict),
             }
+        }
+    }
+
+    /// A gap. It ends early if the authority knows newer owners than those that could not serve.
+    async fn wait(self: &Arc<Self>, driven: &mut Driven, until: Instant) {
+        let slot = driven.key.slot();
+        let believed = self.epoch(slot);
+        let _ = tokio::time::timeout_at(until, self.look_up(slot)).await;
+        if self.epoch(slot) > believed {
+            driven.plan.plan(self.plan(driven.key, driven.call.access));
+        } else {
+            tokio::time::sleep_until(until).await;
         }
     }
 
@@ -149,11 +168,11 @@ impl Router {
         driven: &mut Driven,
         candidate: &Candidate,
         timeout: Duration,
-    ) -> Result<Option<Reply>, Verdict> {
-        // Too much of the body is gone with an earlier attempt. What that one left open is all there is to say.
-        let Some(request) = driven.replay.attempt() else {
-            let ambiguous = driven.call.access == Access::Write;
-            return Err(if ambiguous { Verdict::Ambiguous } else { Verdict::Exhausted { last: None } });
+    ) -> Option<Reply> {
+        let Ok(Some(request)) = tokio::time::timeout(timeout, driven.replay.attempt()).await else {
+            driven.plan.spent();
+            driven.trail.push(&self.me, Outcome::NotSent, BODY_GONE.to_owned());
+            return None;
         };
         let slot = driven.key.slot();
         let believed = self.epoch(slot);
@@ -170,7 +189,9 @@ impl Router {
         let node = &candidate.node;
         let sent = if *node == self.me {
             let arrived = Arrived { routed, deadline: Some(driven.deadline) };
-            Ok(Box::pin(self.execute_or_explain(arrived, request)).await)
+            let executed = Box::pin(self.execute_or_explain(arrived, request));
+            let executed = tokio::time::timeout(timeout, executed).await;
+            Ok(executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE)))
         } else {
             let traceparent = driven.call.traceparent.clone();
             self.send_routed(node, routed, request, traceparent, driven.deadline, timeout).await
@@ -179,16 +200,16 @@ impl Router {
             Ok(reply) => reply,
             Err(error) => outcome_of(error),
         };
-        let taught = self.learn_from_reply(node, slot, believed, &reply.head).await;
+        let taught = self.learn_from_reply(node, slot, believed, &reply.head, driven.deadline).await;
         let Some(outcome) = reply.head.outcome else {
             self.counters.answers.increment(1);
-            return Ok(Some(reply));
+            return Some(reply);
         };
         self.counters.attempted(outcome);
         tracing::debug!(space = %driven.call.space, %node, %outcome, reason = reply.head.reason, "attempt");
         driven.plan.attempted(node, outcome, reply.head.retry_after, taught, self.now());
         driven.trail.push(node, outcome, reply.head.reason);
-        Ok(None)
+        None
     }
 
     /// Sends a routed request one hop further. The reply's head must come within `timeout`, its body before `deadline`.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_routing_table::{Diff, decode_group, encode_group};
+use homing_routing_table::{Diff, Group, Pull, decode_group, encode_group};
 use homing_transport::{Body, Head, Kind, Lane, ReplyHead, SendError, Sent};
 use homing_types::{Epoch, NodeId, Outcome, Slot};
 use http_body_util::{BodyExt, Limited};
+use tokio::time::Instant;
 
 use crate::router::{Pulled, Router};
 use crate::service::DirectError;
@@ -31,16 +32,34 @@ impl Router {
         if found != slot {
             return Err(format!("the group of slot {found} came for slot {slot}"));
         }
+        self.apply(slot, group)
+    }
+
+    /// Applies a group that isn't older than what is known: one of the same epoch may differ, which the table must see.
+    fn apply(&self, slot: Slot, group: Group) -> Result<Epoch, String> {
         let epoch = group.epoch;
-        if epoch > self.epoch(slot) {
-            let diff = Diff::one(slot, group).map_err(|error| error.to_string())?;
-            let applied = self.table.apply(&diff).map_err(|error| error.to_string())?;
-            if !applied.changed.is_empty() {
-                self.counters.corrections.increment(1);
-                tracing::debug!(%slot, %epoch, "learned a group");
-            }
+        if epoch < self.epoch(slot) {
+            return Ok(epoch);
+        }
+        let diff = Diff::one(slot, group).map_err(|error| error.to_string())?;
+        let applied = self.table.apply(&diff).map_err(|error| error.to_string())?;
+        if !applied.changed.is_empty() {
+            self.counters.corrections.increment(1);
+            tracing::debug!(%slot, %epoch, "learned a group");
+        }
+        if !applied.conflicts.is_empty() {
+            tracing::warn!(%slot, %epoch, "two groups came with one epoch: the slot's writes stop until it is minted anew");
         }
         Ok(epoch)
+    }
+
+    /// Asks the authority for a group, and learns it if it is newer.
+    pub(crate) async fn look_up(&self, slot: Slot) {
+        let lookup = self.authority.lookup(slot);
+        let Ok(Some(group)) = tokio::time::timeout(self.options.pull_timeout, lookup).await else { return };
+        if let Err(problem) = self.apply(slot, (*group).clone()) {
+            tracing::warn!(%slot, problem, "the authority's group can't be applied");
+        }
     }
 
     /// The epoch this node has for a slot.
@@ -59,14 +78,15 @@ impl Router {
         }
     }
 
-    /// Learns from a reply of `from`, before anything else is decided. Returns whether this node now knows more than
-    /// `believed`.
+    /// Learns from a reply of `from`, before anything else is decided and before `deadline`. Returns whether this node
+    /// now knows more than `believed`.
     pub(crate) async fn learn_from_reply(
         self: &Arc<Self>,
         from: &NodeId,
         slot: Slot,
         believed: Epoch,
         reply: &ReplyHead,
+        deadline: Instant,
     ) -> bool {
         if !reply.correction.is_empty()
             && let Err(problem) = self.learn(slot, &reply.correction)
@@ -77,10 +97,25 @@ impl Router {
             let pull = self.pull(from.clone(), slot);
             // An answer needn't wait for what only helps the next call.
             if reply.outcome == Some(Outcome::NotOwner) {
-                pull.await;
+                let _ = tokio::time::timeout_at(deadline, pull).await;
             }
         }
         self.epoch(slot) > believed
+    }
+
+    /// Pulls the group whose epoch `claimed` a member has just named.
+    ///
+    /// A pull that was under way already may bring an answer from before that. One that is asked for afterwards can't,
+    /// so there is a second one before a claim is called false.
+    pub(crate) async fn catch_up(self: &Arc<Self>, from: &NodeId, slot: Slot, claimed: Epoch) -> Pull {
+        let mut pulled = self.pull(from.clone(), slot).await;
+        if matches!(pulled, Some(Ok(epoch)) if epoch < claimed) {
+            pulled = self.pull(from.clone(), slot).await;
+        }
+        match pulled {
+            Some(Ok(epoch)) => Pull::Answered(epoch),
+            Some(Err(_)) | None => Pull::Failed,
+        }
     }
 
     /// Pulls one group from a member, once for all who need it at the same time.

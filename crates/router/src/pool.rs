@@ -142,12 +142,8 @@ impl Pool {
 
     async fn connection(self: &Arc<Self>, node: &Node, lane: Lane) -> Dialled {
         let (open, count) = self.peer(&node.id).pick(lane);
-        let wanted = match lane {
-            Lane::Payload => self.options.connections.max(1),
-            Lane::Control => 1,
-        };
         if let Some(connection) = open {
-            if count < wanted && !self.failed_lately(&node.id) {
+            if count < self.wanted(lane) && !self.failed_lately(&node.id) {
                 drop(self.dial(node, lane));
             }
             return Ok(connection);
@@ -158,6 +154,14 @@ impl Pool {
                 SendErrorKind::Unreachable,
                 format!("{} ({}): the dial was given up", node.id, node.address),
             )),
+        }
+    }
+
+    /// How many connections a peer is to have.
+    fn wanted(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Payload => self.options.connections.max(1),
+            Lane::Control => 1,
         }
     }
 
@@ -172,6 +176,19 @@ impl Pool {
     }
 
     async fn dial_now(&self, peer: Peer, wire: &str, lane: Lane) -> Dialled {
+        let state = self.peer(&peer.node);
+        let dialled = match state.pick(lane) {
+            // Who found none just before the last dial ended needs no other.
+            (Some(open), count) if count >= self.wanted(lane) => Ok(open),
+            _ => self.connect(&peer, wire, lane).await.inspect(|connection| {
+                state.lane(lane).lock().push(Arc::clone(connection));
+            }),
+        };
+        *state.failed.lock() = dialled.is_err().then(Instant::now);
+        dialled
+    }
+
+    async fn connect(&self, peer: &Peer, wire: &str, lane: Lane) -> Dialled {
         let Some(wire) = self.wires.get(wire) else {
             let built: Vec<&str> = self.wires.keys().copied().collect();
             return Err(SendError::not_sent(
@@ -183,19 +200,9 @@ impl Pool {
                 ),
             ));
         };
-        let dialled = wire.transport.dial(&peer, lane).await;
-        match &dialled {
-            Ok(connection) => {
-                wire.counters.dialled.increment(1);
-                let state = self.peer(&peer.node);
-                state.lane(lane).lock().push(Arc::clone(connection));
-                *state.failed.lock() = None;
-            }
-            Err(_) => {
-                wire.counters.dial_failed.increment(1);
-                self.suspect(&peer.node);
-            }
-        }
+        let dialled = wire.transport.dial(peer, lane).await;
+        let counter = if dialled.is_ok() { &wire.counters.dialled } else { &wire.counters.dial_failed };
+        counter.increment(1);
         dialled
     }
 

@@ -74,17 +74,11 @@ impl Router {
         let mut looked_up = false;
         let reply = loop {
             match self.decide(key, &arrived.routed, shown, pull) {
-                Decision::Pull => {
-                    self.counters.pulls.increment(1);
-                    pull = match self.pull(from.clone(), key.slot()).await {
-                        Some(Ok(epoch)) => Pull::Answered(epoch),
-                        Some(Err(_)) | None => Pull::Failed,
-                    };
-                }
+                Decision::Pull => pull = self.catch_up(&from, key.slot(), believed).await,
                 // The last hop is kept for after a lookup at the authority.
                 Decision::Forward { hops_left: 0, .. } if !looked_up => {
                     looked_up = true;
-                    self.look_up(key).await;
+                    self.look_up(key.slot()).await;
                 }
                 Decision::Forward { epoch, hops_left } => {
                     if arrived.routed.relay {
@@ -203,8 +197,9 @@ impl Router {
     ) -> Reply {
         self.counters.forwarded.increment(1);
         let plan = self.plan(key, routed.access);
-        let Some(next) = plan.into_iter().map(|planned| planned.candidate).find(|next| next.node != self.me)
-        else {
+        let mut candidates = plan.into_iter().map(|planned| planned.candidate);
+        // With the flag cleared a relay could only say no, so the owner itself is tried, suspect or not.
+        let Some(next) = candidates.find(|next| next.node != self.me && !next.relay) else {
             return Reply::of(Outcome::NotOwner, format!("{} knows no other node of the space", self.me));
         };
         let slot = key.slot();
@@ -214,7 +209,7 @@ impl Router {
         let patience = deadline.saturating_duration_since(Instant::now());
         match self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await {
             Ok(mut reply) => {
-                self.learn_from_reply(&next.node, slot, believed, &reply.head).await;
+                self.learn_from_reply(&next.node, slot, believed, &reply.head, deadline).await;
                 if reply.head.outcome.is_some() {
                     reply.head.reason =
                         cut(format!("{} by way of {}: {}", next.node, self.me, reply.head.reason));
@@ -243,21 +238,13 @@ impl Router {
         }
     }
 
-    /// Asks the authority for a group, if it has a newer one.
-    async fn look_up(&self, key: SpaceKey) {
-        if let Some(group) = self.authority.lookup(key.slot()).await
-            && let Ok(diff) = homing_routing_table::Diff::one(key.slot(), (*group).clone())
-            && let Err(error) = self.table.apply(&diff)
-        {
-            tracing::warn!(slot = %key.slot(), %error, "the authority's group can't be applied");
-        }
-    }
-
-    /// Sends the newest group back with a reply, where the sender believed an older one.
+    /// Sends the newest group back with a reply, where the sender believed an older one, or another one of that epoch.
     fn teach(&self, mut reply: Reply, key: SpaceKey, believed: Epoch) -> Reply {
         let slot = key.slot();
         let epoch = self.epoch(slot);
-        reply.head.correction = if epoch > believed { self.carried_group(slot) } else { bytes::Bytes::new() };
+        let disagrees = reply.head.outcome == Some(Outcome::NotOwner);
+        reply.head.correction =
+            if epoch > believed || disagrees { self.carried_group(slot) } else { bytes::Bytes::new() };
         reply.head.epoch = reply.head.epoch.max(epoch);
         reply
     }
@@ -277,17 +264,18 @@ impl Router {
             Err(error) => return Reply::of(Outcome::Refused, format!("the message can't be read: {error}")),
         };
         let answer = if path == GROUP_PATH {
-            self.answer_pull(&message)
+            self.answer_pull(&message).map_err(|reason| Reply::of(Outcome::Refused, reason))
         } else if let Some(service) = self.direct_service(&path) {
-            service.call(from, message).await
+            // It arrived, whatever came of it.
+            service.call(from, message).await.map_err(|reason| Reply::of(Outcome::MaybeSent, reason))
         } else {
-            Err(format!("{} has nothing at {path}", self.me))
+            Err(Reply::of(Outcome::Refused, format!("{} has nothing at {path}", self.me)))
         };
         match answer {
             Ok(answer) => {
                 Reply { head: ReplyHead::default(), response: http::Response::new(Body::from(answer)) }
             }
-            Err(reason) => Reply::of(Outcome::Refused, reason),
+            Err(reply) => reply,
         }
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use homing_transport::{Body, BodyError};
 use http_body::{Body as HttpBody, Frame};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// The most of a streaming body that is kept for another attempt, in bytes.
 pub(crate) const MAX_KEPT: usize = 64 << 10;
@@ -24,44 +25,57 @@ pub(crate) struct Replay {
 }
 
 enum Source {
-    InHand(Body),
-    Stream(Arc<Mutex<Stream>>),
+    InHand(Bytes),
+    Stream(Arc<Shared>),
+}
+
+/// A stream, and word for the next attempt that the one before has let go of it.
+struct Shared {
+    stream: Mutex<Stream>,
+    let_go: Notify,
 }
 
 /// The stream and what was read of it.
-#[derive(Default)]
 struct Stream {
-    /// `None` while an attempt reads it, or once it can't be read again.
-    rest: Option<Body>,
+    rest: Rest,
     kept: Vec<Bytes>,
     kept_len: usize,
     trailers: Option<http::HeaderMap>,
 }
 
+/// What nobody has read yet.
+enum Rest {
+    Here(Body),
+    /// An attempt reads it. A wire lets go of a body in its own time, maybe after the attempt's outcome is known.
+    Lent,
+    /// Too much was read, or the source failed.
+    Gone,
+}
+
 impl Replay {
     pub(crate) fn new(request: http::Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
-        let source = if body.bytes().is_some() {
-            Source::InHand(body)
+        let source = if let Some(bytes) = body.bytes() {
+            Source::InHand(bytes.clone())
         } else {
-            Source::Stream(Arc::new(Mutex::new(Stream { rest: Some(body), ..Stream::default() })))
+            let rest = Rest::Here(body);
+            let stream = Stream { rest, kept: Vec::new(), kept_len: 0, trailers: None };
+            Source::Stream(Arc::new(Shared { stream: Mutex::new(stream), let_go: Notify::new() }))
         };
         Self { parts, source }
     }
 
-    /// The request for the next attempt, or `None` if too much of its body is gone.
-    pub(crate) fn attempt(&self) -> Option<http::Request<Body>> {
+    /// The request for the next attempt, as soon as the one before has let go of it, or `None` if too much of its body
+    /// is gone.
+    pub(crate) async fn attempt(&self) -> Option<http::Request<Body>> {
         let body = match &self.source {
-            Source::InHand(body) => body.try_clone()?,
-            Source::Stream(stream) => {
-                let rest = stream.lock().rest.take()?;
-                Body::new(Attempt {
-                    stream: Arc::clone(stream),
-                    rest: Some(rest),
-                    replayed: 0,
-                    trailed: false,
-                })
-            }
+            Source::InHand(bytes) => Body::from(bytes.clone()),
+            Source::Stream(shared) => Body::new(Attempt {
+                rest: Some(shared.borrow().await?),
+                shared: Arc::clone(shared),
+                replayed: 0,
+                trailed: false,
+            }),
         };
         let mut request = http::Request::new(body);
         *request.method_mut() = self.parts.method.clone();
@@ -71,9 +85,34 @@ impl Replay {
     }
 }
 
+impl Shared {
+    async fn borrow(&self) -> Option<Body> {
+        loop {
+            if let Ok(rest) = self.try_borrow() {
+                return rest;
+            }
+            // Word that came before this waits here, too: there is one waiter at most.
+            self.let_go.notified().await;
+        }
+    }
+
+    /// The rest, `None` if it is gone, or an error while it is lent.
+    fn try_borrow(&self) -> Result<Option<Body>, ()> {
+        let mut stream = self.stream.lock();
+        match std::mem::replace(&mut stream.rest, Rest::Lent) {
+            Rest::Here(body) => Ok(Some(body)),
+            Rest::Lent => Err(()),
+            Rest::Gone => {
+                stream.rest = Rest::Gone;
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// The body of one attempt: first what was kept, then the stream itself.
 struct Attempt {
-    stream: Arc<Mutex<Stream>>,
+    shared: Arc<Shared>,
     rest: Option<Body>,
     replayed: usize,
     trailed: bool,
@@ -88,7 +127,7 @@ impl HttpBody for Attempt {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Some(bytes) = this.stream.lock().kept.get(this.replayed).cloned() {
+        if let Some(bytes) = this.shared.stream.lock().kept.get(this.replayed).cloned() {
             this.replayed += 1;
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
@@ -107,7 +146,7 @@ impl HttpBody for Attempt {
     }
 
     fn is_end_stream(&self) -> bool {
-        let stream = self.stream.lock();
+        let stream = self.shared.stream.lock();
         let replayed = self.replayed >= stream.kept.len() && (stream.trailers.is_none() || self.trailed);
         replayed && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
     }
@@ -115,7 +154,7 @@ impl HttpBody for Attempt {
 
 impl Attempt {
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        let mut stream = self.stream.lock();
+        let mut stream = self.shared.stream.lock();
         if let Some(trailers) = frame.trailers_ref() {
             stream.trailers = Some(trailers.clone());
             self.trailed = true;
@@ -136,22 +175,27 @@ impl Attempt {
         if std::mem::replace(&mut self.trailed, true) {
             return None;
         }
-        self.stream.lock().trailers.clone().map(|trailers| Ok(Frame::trailers(trailers)))
+        self.shared.stream.lock().trailers.clone().map(|trailers| Ok(Frame::trailers(trailers)))
     }
 }
 
 /// Gives the stream back for the next attempt, if all that was read of it is kept.
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let mut stream = self.stream.lock();
-        if stream.kept_len <= MAX_KEPT {
-            stream.rest = self.rest.take();
-        }
+        let mut stream = self.shared.stream.lock();
+        stream.rest = match self.rest.take() {
+            Some(rest) if stream.kept_len <= MAX_KEPT => Rest::Here(rest),
+            _ => Rest::Gone,
+        };
+        self.shared.let_go.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
@@ -177,13 +221,14 @@ mod tests {
         trailers.insert("end", "1".parse().unwrap());
         for frames_read in 0..=4 {
             let replay = stream(vec![data(10), data(20), Frame::trailers(trailers.clone())]);
-            let mut broken = replay.attempt().unwrap().into_body();
+            let mut broken = replay.attempt().await.unwrap().into_body();
             for _ in 0..frames_read {
                 broken.frame().await;
             }
-            assert!(replay.attempt().is_none(), "two attempts at once would share one stream");
+            let mut next = pin!(replay.attempt());
+            assert!(next.as_mut().now_or_never().is_none(), "two attempts at once would share one stream");
             drop(broken);
-            let (len, end) = read(replay.attempt().unwrap()).await;
+            let (len, end) = read(next.await.unwrap()).await;
             assert_eq!((len, end), (30, Some(trailers.clone())), "after {frames_read} frames");
         }
     }
@@ -191,14 +236,14 @@ mod tests {
     #[tokio::test]
     async fn a_large_stream_is_sent_again_only_while_little_was_read() {
         let replay = stream(vec![data(MAX_KEPT), data(1)]);
-        drop(replay.attempt().unwrap());
-        let mut body = replay.attempt().unwrap().into_body();
+        drop(replay.attempt().await.unwrap());
+        let mut body = replay.attempt().await.unwrap().into_body();
         body.frame().await;
         drop(body);
-        let mut body = replay.attempt().unwrap().into_body();
+        let mut body = replay.attempt().await.unwrap().into_body();
         body.frame().await;
         body.frame().await;
         drop(body);
-        assert!(replay.attempt().is_none());
+        assert!(replay.attempt().await.is_none());
     }
 }

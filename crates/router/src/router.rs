@@ -48,7 +48,7 @@ pub struct RouterOptions {
     pub call: Limits,
     /// Requests under way at this node at a time, its own and others'. Over it they are refused as overloaded.
     pub max_in_flight: usize,
-    /// How long a pull of one group may take.
+    /// How long it may take to pull one group from a member, or to ask the authority for it.
     pub pull_timeout: Duration,
 }
 

@@ -75,7 +75,7 @@ pub trait DirectService: Send + Sync + 'static {
     /// Answers one message of the member `from`.
     ///
     /// # Errors
-    /// A line that says why there is no answer; the sender gets it as a [`DirectError`].
+    /// A line that says why there is no answer; the sender gets it as a [`DirectError`] that may have arrived.
     fn call(&self, from: NodeId, message: Bytes) -> BoxFuture<'_, Result<Bytes, String>>;
 }
 

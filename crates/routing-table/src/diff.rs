@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use homing_types::{Slot, SpaceKey};
+use homing_types::{MAX_REPLICAS, Slot, SpaceKey};
 use thiserror::Error;
 
-use crate::Group;
 use crate::table::MAX_PINS;
+use crate::{Group, MAX_NODES};
 
 /// The most groups of one diff: all there are.
 pub const MAX_DIFF_GROUPS: usize = homing_types::SLOTS;
@@ -73,7 +73,15 @@ pub(crate) fn check(slot: Slot, group: &Group) -> Result<(), DiffError> {
     if group.pins.len() > MAX_PINS {
         return Err(DiffError::TooManyPins);
     }
+    if names_too_many_nodes(group) {
+        return Err(DiffError::TooManyNodes { slot });
+    }
     Ok(())
+}
+
+fn names_too_many_nodes(group: &Group) -> bool {
+    let at_most = (group.pins.len() + 1) * (MAX_REPLICAS + 1);
+    at_most > MAX_NODES && group.nodes().collect::<HashSet<_>>().len() > MAX_NODES
 }
 
 /// Why groups form no [`Diff`].
@@ -102,4 +110,10 @@ pub enum DiffError {
     /// There are more pins than a table may hold.
     #[error("the diff has more than {MAX_PINS} pins, the most a table may hold")]
     TooManyPins,
+    /// A group names more nodes than a table may.
+    #[error("the group of slot {slot} names more than {MAX_NODES} nodes, the most a table may name")]
+    TooManyNodes {
+        /// The slot.
+        slot: Slot,
+    },
 }

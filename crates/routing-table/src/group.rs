@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use homing_types::{Epoch, Owners, SpaceKey};
+use homing_types::{Epoch, NodeId, Owners, SpaceKey};
 
 /// All that is known of one slot, under one epoch: the unit of change.
 ///
@@ -26,5 +26,10 @@ impl Group {
     #[must_use]
     pub fn owners_of(&self, key: SpaceKey) -> &Owners {
         self.pins.get(&key).unwrap_or(&self.owners)
+    }
+
+    /// Every node that the group names, as often as it does.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.owners.nodes().chain(self.pins.values().flat_map(Owners::nodes))
     }
 }

@@ -7,8 +7,8 @@
 //! - A reader sees a diff whole or not at all: [`RoutingTable::apply`] publishes one pointer.
 //! - Readers never wait, for a writer or for each other. [`RoutingTable::load`] is a guard for a short look: it must not be
 //!   kept, since it delays the release of old snapshots. [`RoutingTable::snapshot`] may be kept for as long as one likes.
-//! - Two writers at once apply one after the other. Diffs commute: in whatever order and grouping they arrive, the
-//!   table that holds all of them is the same.
+//! - Two writers at once apply one after the other. Diffs commute: in whatever order, grouping and number they arrive, the
+//!   table that holds all of them is the same. (As long as no epoch was minted twice; a table notices, and says `conflict`.)
 
 #![deny(unsafe_code)]
 

@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use homing_types::{Access, Epoch, NodeId, Owners, ReplicaState, Role, SLOTS, Slot, SpaceKey};
 
+use crate::Group;
 use crate::content::Content;
 use crate::digest::{self, BRANCHES, Digest, Tree};
 use crate::nodes::{NodeIndex, Nodes};
 use crate::pins::Packed;
-use crate::Group;
 
 /// All groups at one moment. It never changes.
 #[derive(Clone)]

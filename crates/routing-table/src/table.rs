@@ -30,6 +30,15 @@ struct Counts {
     conflicts: AtomicU64,
 }
 
+impl Counts {
+    fn add(&self, applied: &Applied) {
+        self.diffs.fetch_add(1, Ordering::Relaxed);
+        self.groups.fetch_add(applied.changed.len() as u64, Ordering::Relaxed);
+        self.regressions.fetch_add(applied.regressions as u64, Ordering::Relaxed);
+        self.conflicts.fetch_add(applied.conflicts.len() as u64, Ordering::Relaxed);
+    }
+}
+
 impl RoutingTable {
     /// A table that knows nothing.
     #[must_use]
@@ -61,16 +70,13 @@ impl RoutingTable {
         let _writer = self.writer.lock();
         let current = self.snapshot();
         let (news, mut applied) = sift(&current, diff);
-        self.counts.diffs.fetch_add(1, Ordering::Relaxed);
-        self.counts.regressions.fetch_add(applied.regressions as u64, Ordering::Relaxed);
-        self.counts.conflicts.fetch_add(applied.conflicts.len() as u64, Ordering::Relaxed);
         let newly_marked = applied.conflicts.iter().any(|slot| !current.conflict(*slot));
         if !news.is_empty() || newly_marked {
             let next = replace(&current, &news, &applied.conflicts)?;
-            self.counts.groups.fetch_add(news.len() as u64, Ordering::Relaxed);
             applied.version = next.version;
             self.current.store(next);
         }
+        self.counts.add(&applied);
         Ok(applied)
     }
 
@@ -92,7 +98,7 @@ impl Default for RoutingTable {
     }
 }
 
-/// Tells what is new in a diff from what is known, older, or a contradiction.
+/// Tells what is new in a diff from what is known, older, or a contradiction. The news are in the order of their slots.
 fn sift<'a>(current: &Snapshot, diff: &'a Diff) -> (Vec<(Slot, &'a Group)>, Applied) {
     let mut applied = Applied { version: current.version, ..Applied::default() };
     let mut news = Vec::new();
@@ -112,25 +118,13 @@ fn sift<'a>(current: &Snapshot, diff: &'a Diff) -> (Vec<(Slot, &'a Group)>, Appl
     (news, applied)
 }
 
+/// The snapshot after `current`: with `news`, and with marks on the slots in conflict.
 fn replace(current: &Snapshot, news: &[(Slot, &Group)], conflicts: &[Slot]) -> Result<Snapshot, ApplyError> {
     let mut next = current.clone();
     next.version += 1;
-    for (slot, group) in news {
-        let before = next.contents[slot.index()].as_ref().map_or(0, |content| content.pins.len());
-        next.pins = next.pins - before + group.pins.len();
-    }
-    if next.pins > MAX_PINS {
-        return Err(ApplyError::TooManyPins { pins: next.pins });
-    }
+    next.pins = pins_after(current, news)?;
     if write(&mut next, news).is_none() {
-        // The dictionary may be full of nodes that nobody names any more: once more, with only those that count.
-        let groups: Vec<_> = current.groups().filter(|(slot, _)| news.iter().all(|(new, _)| new != slot)).collect();
-        next.nodes = Nodes::default();
-        let kept: Vec<_> = groups.iter().map(|(slot, group)| (*slot, group)).collect();
-        write(&mut next, &kept).and_then(|()| write(&mut next, news)).ok_or(ApplyError::TooManyNodes)?;
-        for (slot, _) in &kept {
-            next.entries[slot.index()].conflict = current.conflict(*slot);
-        }
+        reintern(&mut next, current, news)?;
     }
     for slot in conflicts {
         next.entries[slot.index()].conflict = true;
@@ -140,6 +134,26 @@ fn replace(current: &Snapshot, news: &[(Slot, &Group)], conflicts: &[Slot]) -> R
     tree.update(&changed, |slot| next.leaf(slot));
     next.tree = tree;
     Ok(next)
+}
+
+fn pins_after(current: &Snapshot, news: &[(Slot, &Group)]) -> Result<usize, ApplyError> {
+    let replaced =
+        |slot: &Slot| current.contents[slot.index()].as_ref().map_or(0, |content| content.pins.len());
+    let pins = news.iter().fold(current.pins, |pins, (slot, group)| pins - replaced(slot) + group.pins.len());
+    if pins > MAX_PINS { Err(ApplyError::TooManyPins { pins }) } else { Ok(pins) }
+}
+
+/// Writes all groups anew with a dictionary of those nodes alone that they name: the old one was full, maybe of nodes that
+/// nobody names any more.
+fn reintern(next: &mut Snapshot, current: &Snapshot, news: &[(Slot, &Group)]) -> Result<(), ApplyError> {
+    next.nodes = Nodes::default();
+    for (slot, group) in current.groups() {
+        if news.binary_search_by_key(&slot, |(new, _)| *new).is_err() {
+            write(next, &[(slot, &group)]).ok_or(ApplyError::TooManyNodes)?;
+            next.entries[slot.index()].conflict = current.conflict(slot);
+        }
+    }
+    write(next, news).ok_or(ApplyError::TooManyNodes)
 }
 
 /// Writes groups into a snapshot that nobody sees yet; `None` if the dictionary of nodes is full.
@@ -201,12 +215,14 @@ pub struct Counters {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ApplyError {
     /// The table would hold more than [`MAX_PINS`] pins.
-    #[error("the table would hold {pins} pins: at most {MAX_PINS} are allowed; unpin spaces that can live with their slot")]
+    #[error(
+        "the table would hold {pins} pins: at most {MAX_PINS} are allowed; unpin spaces that can live with their slot"
+    )]
     TooManyPins {
         /// How many there would be.
         pins: usize,
     },
     /// The table would name more than [`MAX_NODES`] nodes.
-    #[error("the table would name more than {MAX_NODES} nodes")]
+    #[error("the table would name more than {MAX_NODES} nodes: that is the most a cluster may have")]
     TooManyNodes,
 }

@@ -1,19 +1,41 @@
 //! What h2's errors mean: whether the peer's handler saw the request, and what became of a body.
 
-use std::io;
+use std::{fmt, io};
 
 use h2::Reason;
 use homing_transport::{BodyError, Peer, SendError, SendErrorKind};
 
-/// Why a request that was handed to h2 has no reply. `why` is what is known of the connection's end.
-pub(crate) fn send(peer: &Peer, error: &h2::Error, why: Option<&str>) -> SendError {
+/// Why a connection takes no new requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer said so.
+    GoingAway,
+    /// Its socket has ended.
+    Lost,
+    /// Its peer gave no sign of life.
+    Silent,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GoingAway => "takes no new requests",
+            Self::Lost => "the connection was lost",
+            Self::Silent => "no sign of life within keepalive_timeout",
+        })
+    }
+}
+
+/// Why a request that was handed to h2 has no reply; `end` is how the connection has ended, if it has.
+pub(crate) fn send(peer: &Peer, error: &h2::Error, end: Option<End>) -> SendError {
     if was_never_processed(error) {
-        let message = format!("{peer}: takes no new requests");
+        let message = format!("{peer}: {}", End::GoingAway);
         return SendError::not_sent(SendErrorKind::Unreachable, message);
     }
-    let (kind, message) = if error.is_io() {
-        let why = why.map_or_else(|| error.to_string(), str::to_owned);
-        (SendErrorKind::Lost, format!("{peer}: the connection was lost: {why}"))
+    let (kind, message) = if end == Some(End::Silent) {
+        (SendErrorKind::Lost, format!("{peer}: {}", End::Silent))
+    } else if let Some(error) = error.get_io() {
+        (SendErrorKind::Lost, format!("{peer}: {}: {}", End::Lost, io(error)))
     } else if error.is_library() {
         (SendErrorKind::Protocol, format!("{peer}: breaks HTTP/2: {error}"))
     } else {

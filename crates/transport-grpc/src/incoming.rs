@@ -4,17 +4,16 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use homing_transport::{Body, BodyError};
-use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame};
 
 use crate::fault;
-use crate::upload::Exchange;
+use crate::upload::Upload;
 
 /// A body that comes in. It gives the peer room for more as it is read.
 pub(crate) struct Incoming {
     stream: RecvStream,
     state: State,
-    exchange: Option<Exchange>,
+    upload: Option<Upload>,
 }
 
 enum State {
@@ -29,13 +28,13 @@ impl Incoming {
         Self::body(stream, None)
     }
 
-    /// The body of a reply, which keeps the rest of its exchange going.
-    pub(crate) fn reply(stream: RecvStream, exchange: Exchange) -> Body {
-        Self::body(stream, Some(exchange))
+    /// The body of a reply. While it is held, the rest of the request is sent.
+    pub(crate) fn reply(stream: RecvStream, upload: Upload) -> Body {
+        Self::body(stream, Some(upload))
     }
 
-    fn body(stream: RecvStream, exchange: Option<Exchange>) -> Body {
-        let mut this = Self { stream, state: State::Data, exchange };
+    fn body(stream: RecvStream, upload: Option<Upload>) -> Body {
+        let mut this = Self { stream, state: State::Data, upload };
         if this.stream.is_end_stream() {
             this.end();
             return Body::empty();
@@ -57,23 +56,18 @@ impl Incoming {
         }
     }
 
-    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<HeaderMap, h2::Error>>> {
-        self.stream.poll_trailers(cx)
-    }
-
     fn end(&mut self) {
         self.state = State::Ended;
-        if let Some(exchange) = self.exchange.take() {
-            exchange.ended();
+        if let Some(upload) = self.upload.take() {
+            upload.reply_ended();
         }
     }
 
-    /// A failed body lets go of its exchange at once, since readers may keep it.
+    /// A failed reply stops the request at once, since its reader may keep it.
     fn fail(&mut self, error: &h2::Error) -> BodyError {
         self.state = State::Ended;
-        let exchange = self.exchange.take();
-        // The stream was reset because the request's body failed: that is the reason, not the reset.
-        exchange.and_then(|exchange| exchange.failure()).unwrap_or_else(|| fault::body(error))
+        // If the stream was reset because the request's body failed, that is the reason, not the reset.
+        self.upload.take().and_then(|upload| upload.failure()).unwrap_or_else(|| fault::body(error))
     }
 }
 
@@ -96,13 +90,13 @@ impl HttpBody for Incoming {
         if let State::Ended = this.state {
             return Poll::Ready(None);
         }
-        match ready!(this.poll_trailers(cx)) {
-            Some(Ok(trailers)) => {
+        match ready!(this.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => {
                 this.end();
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(this.fail(&error)))),
-            None => {
+            Err(error) => Poll::Ready(Some(Err(this.fail(&error)))),
+            Ok(None) => {
                 this.end();
                 Poll::Ready(None)
             }

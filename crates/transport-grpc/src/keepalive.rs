@@ -1,6 +1,6 @@
 //! Finding out that a peer is gone although its socket says nothing: frozen, or behind a dead network.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use h2::{Ping, PingPong};
 use homing_transport::Limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+/// As good as never, and short enough to be added to a time.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Probes a silent connection, and calls it lost if it stays silent.
 ///
@@ -28,18 +31,18 @@ pub(crate) struct Keepalive {
 
 impl Keepalive {
     pub(crate) fn new(pings: PingPong, heard: Heard, limits: &Limits) -> Self {
-        let timer = Box::pin(tokio::time::sleep(limits.keepalive_interval));
-        Self {
-            pings,
-            heard,
-            timer,
-            probed: None,
-            interval: limits.keepalive_interval,
-            timeout: limits.keepalive_timeout,
-        }
+        let interval = limits.keepalive_interval.min(FOR_EVER);
+        let timeout = limits.keepalive_timeout.min(FOR_EVER);
+        let timer = Box::pin(tokio::time::sleep(interval));
+        Self { pings, heard, timer, probed: None, interval, timeout }
     }
 
     /// Ends when the peer is lost.
+    pub(crate) async fn lost(&mut self) {
+        poll_fn(|cx| self.poll_lost(cx)).await;
+    }
+
+    /// Ready when the peer is lost.
     pub(crate) fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
@@ -94,12 +97,12 @@ impl Heard {
 }
 
 /// A connection's bytes, which notes when some came in.
-pub(crate) struct Listening<T> {
+pub(crate) struct Watched<T> {
     io: T,
     heard: Heard,
 }
 
-impl<T> Listening<T> {
+impl<T> Watched<T> {
     pub(crate) fn new(io: T) -> Self {
         Self { io, heard: Heard::now() }
     }
@@ -109,7 +112,7 @@ impl<T> Listening<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Listening<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -124,7 +127,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Listening<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Listening<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }

@@ -13,6 +13,7 @@
 mod accepted;
 mod connection;
 mod fault;
+mod hop_by_hop;
 mod incoming;
 mod keepalive;
 mod listener;

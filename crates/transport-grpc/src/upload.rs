@@ -1,75 +1,94 @@
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::SendStream;
 use homing_transport::{Body, BodyError};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use crate::pump::Pump;
 
-/// The sending side of one exchange: its place on the connection, and its request's body on the way.
+/// A request's body on its way.
 ///
-/// Dropping it before [`Exchange::ended`] stops the body. Together with the drop of the receiving side
+/// Dropping it before [`Upload::reply_ended`] stops the body. Together with the drop of the receiving side
 /// this makes h2 reset the stream, which is how the peer learns that the call was cancelled.
-pub(crate) struct Exchange {
-    place: Arc<OwnedSemaphorePermit>,
-    pump: Option<AbortHandle>,
+pub(crate) enum Upload {
+    /// All of the body is with h2, or nobody wants more of it.
+    Done,
+    /// The body's source failed, and the stream was reset.
+    Failed(BodyError),
+    /// The call moves the body until its reply's head is there.
+    InCall(Pump),
+    /// From then on the body has a task of its own.
+    InTask(Task),
+}
+
+/// The task of a body that is still sent when the reply's head has come.
+pub(crate) struct Task {
+    abort: Option<AbortHandle>,
     failure: Arc<OnceLock<BodyError>>,
 }
 
-impl Exchange {
-    pub(crate) fn new(place: OwnedSemaphorePermit) -> Self {
-        Self { place: Arc::new(place), pump: None, failure: Arc::default() }
+impl Upload {
+    /// What is in hand goes to h2 whole.
+    pub(crate) fn new(body: Body, mut stream: SendStream<Bytes>) -> Self {
+        match body.bytes() {
+            Some(bytes) => {
+                // Refused only if the stream has ended already; the reply tells why.
+                let _ = stream.send_data(bytes.clone(), true);
+                Self::Done
+            }
+            None => Self::InCall(Pump::new(body, stream)),
+        }
     }
 
-    /// Sends a body. What is in hand goes to h2 whole; a stream gets a task of its own, unless it has ended
-    /// by the first look at it.
-    pub(crate) async fn upload(&mut self, body: Body, mut stream: SendStream<Bytes>) {
-        if let Some(bytes) = body.bytes() {
-            // Refused only if the stream has ended already; the reply tells why.
-            let _ = stream.send_data(bytes.clone(), true);
-            return;
+    /// Moves the body on while the call waits for its reply.
+    pub(crate) fn advance(&mut self, cx: &mut Context<'_>) {
+        if let Self::InCall(pump) = self
+            && let Poll::Ready(result) = Pin::new(pump).poll(cx)
+        {
+            *self = result.map_or_else(Self::Failed, |()| Self::Done);
         }
-        let failure = Arc::clone(&self.failure);
-        let mut pump = Pump::new(body, stream);
-        match poll_fn(|cx| Poll::Ready(Pin::new(&mut pump).poll(cx))).await {
-            Poll::Ready(result) => note(&failure, result),
-            Poll::Pending => {
-                let place = Arc::clone(&self.place);
-                let task = tokio::spawn(async move {
-                    note(&failure, pump.await);
-                    drop(place);
-                });
-                self.pump = Some(task.abort_handle());
+    }
+
+    /// The reply's head is there, and the call ends: what is left of the body goes on by itself.
+    pub(crate) fn outlive_call(self) -> Self {
+        let Self::InCall(pump) = self else {
+            return self;
+        };
+        let failure: Arc<OnceLock<BodyError>> = Arc::default();
+        let noted = Arc::clone(&failure);
+        let task = tokio::spawn(async move {
+            if let Err(error) = pump.await {
+                let _ = noted.set(error);
             }
-        }
+        });
+        Self::InTask(Task { abort: Some(task.abort_handle()), failure })
     }
 
     /// Why the source of the request's body failed, if it did.
     pub(crate) fn failure(&self) -> Option<BodyError> {
-        self.failure.get().cloned()
+        match self {
+            Self::Done | Self::InCall(_) => None,
+            Self::Failed(error) => Some(error.clone()),
+            Self::InTask(task) => task.failure.get().cloned(),
+        }
     }
 
     /// The reply has ended. A peer that still reads the request gets the rest of it.
-    pub(crate) fn ended(mut self) {
-        self.pump = None;
+    pub(crate) fn reply_ended(self) {
+        if let Self::InTask(mut task) = self {
+            task.abort = None;
+        }
     }
 }
 
-fn note(failure: &OnceLock<BodyError>, result: Result<(), BodyError>) {
-    if let Err(error) = result {
-        let _ = failure.set(error);
-    }
-}
-
-impl Drop for Exchange {
+impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(pump) = &self.pump {
-            pump.abort();
+        if let Some(task) = &self.abort {
+            task.abort();
         }
     }
 }

@@ -114,3 +114,48 @@ fn params(
 #[derive(Debug, Error)]
 #[error("can't make the certificate: {0}")]
 pub struct CaError(#[from] rcgen::Error);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tls::Credentials;
+
+    fn validity() -> Validity {
+        let at = |years: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(years * 31_556_952);
+        Validity { from: at(50), until: at(150) }
+    }
+
+    #[test]
+    fn an_authority_goes_on_after_it_was_written_down() {
+        let cluster: ClusterName = "prod.example".parse().unwrap();
+        let first = CertificateAuthority::create(cluster.clone(), validity()).unwrap();
+        let (certificate, key) = (first.certificate_pem().to_owned(), first.key_pem().to_owned());
+        let again = CertificateAuthority::load(cluster.clone(), certificate, key).unwrap();
+        let n1 = NodeId::new("n1").unwrap();
+        for ca in [&first, &again] {
+            let issued = ca.issue(&n1, validity()).unwrap();
+            let credentials = Credentials::from_pem(
+                cluster.clone(),
+                n1.clone(),
+                first.certificate_pem().as_bytes(),
+                issued.certificate_pem.as_bytes(),
+                issued.key_pem.as_bytes(),
+                Duration::from_secs(56 * 31_556_952),
+            );
+            assert_eq!(credentials.unwrap().node(), &n1);
+        }
+    }
+
+    #[test]
+    fn an_authority_needs_its_own_key() {
+        let cluster: ClusterName = "prod.example".parse().unwrap();
+        let ca = CertificateAuthority::create(cluster.clone(), validity()).unwrap();
+        for key in ["", ca.certificate_pem()] {
+            let loaded =
+                CertificateAuthority::load(cluster.clone(), ca.certificate_pem().to_owned(), key.to_owned());
+            assert!(loaded.is_err(), "{key}");
+        }
+    }
+}

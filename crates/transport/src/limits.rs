@@ -19,7 +19,7 @@ pub struct Limits {
     pub connection_window: u32,
     /// The time for a dial with its TLS handshake, on both sides.
     pub handshake_timeout: Duration,
-    /// How often a silent connection with requests in flight is probed.
+    /// After how long a silent connection is probed, and how often.
     pub keepalive_interval: Duration,
     /// A connection silent for this long, although probed, is lost.
     pub keepalive_timeout: Duration,

@@ -19,6 +19,7 @@ pub struct Outgoing {
     pub request: http::Request<Body>,
     deadline: Option<Instant>,
     max_message: u64,
+    max_header_block: usize,
     tripwire: Tripwire,
 }
 
@@ -33,25 +34,20 @@ pub fn prepare(
     extra_header_bytes: usize,
     limits: &Limits,
 ) -> Result<Outgoing, SendError> {
-    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-    let block = header_block_len(request.headers()) + path + extra_header_bytes;
-    if block > limits.max_header_block {
-        return Err(SendError::not_sent(SendErrorKind::Limit, over_header_limit("request", block, limits)));
+    check_header_block("request", request_block_len(&request) + extra_header_bytes, limits.max_header_block)
+        .map_err(|message| SendError::not_sent(SendErrorKind::Limit, message))?;
+    if head.remaining.is_some_and(|remaining| remaining.is_zero()) {
+        return Err(SendError::not_sent(SendErrorKind::Deadline, "the deadline passed before sending"));
     }
-    let deadline = match head.remaining {
-        Some(remaining) if remaining.is_zero() => {
-            return Err(SendError::not_sent(SendErrorKind::Deadline, "the deadline passed before sending"));
-        }
-        Some(remaining) => Some(Instant::now() + remaining),
-        None => None,
-    };
+    let deadline = deadline(head);
     let tripwire = Tripwire::default();
     let (parts, body) = request.into_parts();
     let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: Some(tripwire.clone()) };
     let body =
         guard.over(body).map_err(|error| SendError::not_sent(SendErrorKind::Limit, error.to_string()))?;
     let request = http::Request::from_parts(parts, body);
-    Ok(Outgoing { request, deadline, max_message: limits.max_message, tripwire })
+    let Limits { max_message, max_header_block, .. } = *limits;
+    Ok(Outgoing { request, deadline, max_message, max_header_block, tripwire })
 }
 
 impl Outgoing {
@@ -105,6 +101,9 @@ impl Outgoing {
                 return Err(SendError::maybe_sent(SendErrorKind::Deadline, LATE));
             }
         };
+        let block = header_block_len(reply.response.headers());
+        check_header_block("response", block, self.max_header_block)
+            .map_err(|message| SendError::maybe_sent(SendErrorKind::Limit, message))?;
         let guard = Guard {
             deadline: self.deadline,
             meter: grpc(reply.response.headers()).then(|| MessageMeter::new(self.max_message)),
@@ -139,7 +138,11 @@ pub async fn serve(
     request: http::Request<Body>,
     limits: &Limits,
 ) -> Reply {
-    let deadline = head.remaining.map(|remaining| Instant::now() + remaining);
+    let deadline = deadline(&head);
+    let block = request_block_len(&request);
+    if let Err(reason) = check_header_block("request", block, limits.max_header_block) {
+        return Reply::of(Outcome::Refused, reason);
+    }
     let tripwire = Tripwire::default();
     let (parts, body) = request.into_parts();
     let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: Some(tripwire.clone()) };
@@ -163,8 +166,7 @@ pub async fn serve(
 #[must_use]
 pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) -> Reply {
     let block = header_block_len(reply.response.headers());
-    if block > limits.max_header_block {
-        let reason = over_header_limit("response", block, limits);
+    if let Err(reason) = check_header_block("response", block, limits.max_header_block) {
         return Reply::without_answer(ReplyHead {
             outcome: Some(Outcome::Refused),
             reason,
@@ -199,11 +201,23 @@ async fn passed(deadline: Option<Instant>) {
     }
 }
 
-fn over_header_limit(what: &str, block: usize, limits: &Limits) -> String {
-    let limit = limits.max_header_block;
-    format!(
+/// When an exchange whose head comes now must have ended. One that outlasts the clock has no deadline.
+fn deadline(head: &Head) -> Option<Instant> {
+    head.remaining.and_then(|remaining| Instant::now().checked_add(remaining))
+}
+
+fn request_block_len(request: &http::Request<Body>) -> usize {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    header_block_len(request.headers()) + path
+}
+
+fn check_header_block(what: &str, block: usize, limit: usize) -> Result<(), String> {
+    if block <= limit {
+        return Ok(());
+    }
+    Err(format!(
         "the {what}'s header block of {block} bytes is over the limit of {limit} bytes (max_header_block)"
-    )
+    ))
 }
 
 fn meter(headers: &HeaderMap, limits: &Limits) -> Option<MessageMeter> {

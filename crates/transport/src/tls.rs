@@ -345,3 +345,6 @@ impl CredentialsError {
         Self::Refused { why: error.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,8 +87,12 @@ mod tests {
 
     #[test]
     fn a_library_that_does_not_say_what_it_never_knows_is_found() {
-        for text in ["//! A library.", "//! A library.\n\n/// Never knows.", "//! A library.\n// Never knows"]
-        {
+        for text in [
+            "//! A library.",
+            "//! A library.\n\n/// Never knows.",
+            "//! A library.\n// Never knows",
+            "//! A library.\nmod a {\n//! Never knows\n}",
+        ] {
             assert_eq!(
                 lines(check_crate(Path::new("src/lib.rs"), text, true)),
                 ["src/lib.rs: its docs don't say what the crate must never know; \

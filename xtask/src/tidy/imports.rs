@@ -59,18 +59,14 @@ fn check_tonic(package: &Package) -> Vec<Finding> {
         );
     }
     asked.retain(|feature| !TONIC_FOR_ALL.contains(feature));
-    asked
-        .into_iter()
-        .map(|feature| {
-            Finding::new(
-                &package.manifest,
-                format!("{} switches on `{feature}` of tonic", package.name),
-                format!("ask for `{}` alone: the channel and the server are homing-transport-grpc's", {
-                    TONIC_FOR_ALL.join(", ")
-                }),
-            )
-        })
-        .collect()
+    let finding = |feature| {
+        Finding::new(
+            &package.manifest,
+            format!("{} switches on `{feature}` of tonic", package.name),
+            "ask for `codegen` alone: the channel and the server are homing-transport-grpc's",
+        )
+    };
+    asked.into_iter().map(finding).collect()
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_rule_of_the_house_refuses_a_tree_that_breaks_it() {
+    fn the_house_refuses_trees_that_break_its_rules() {
         for (name, build, package) in REFUSED {
             let tree = format!("0{name} v0.1.0 (/w)\n1between v1.0.0\n2{package} v1.0.0");
             assert_eq!(findings(name, *build, &tree).len(), 1, "{name} reaches {package}");

@@ -142,6 +142,13 @@ mod tests {
     }
 
     #[test]
+    fn a_line_past_the_one_we_build_on_is_found() {
+        for (name, version) in [("rustls", "0.24.0"), ("dashmap", "7.0.0")] {
+            assert_eq!(findings(&[(name, version)]).len(), 1, "{name} {version}");
+        }
+    }
+
+    #[test]
     fn what_nobody_maintains_is_found() {
         for name in ["backoff", "bincode", "im", "instant", "rustls-pemfile", "serde_cbor", "sled"] {
             assert_eq!(findings(&[(name, "1.0.0")]).len(), 1, "{name}");

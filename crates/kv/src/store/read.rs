@@ -1,5 +1,4 @@
 use homing_types::{Epoch, Role, Space};
-use prost::bytes::Bytes;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::apply::version;
@@ -91,13 +90,14 @@ impl Store {
     }
 
     /// What this node holds of `space`, and the entries after `seq` that are not committed: as many as one
-    /// message takes, at least one if there is any.
+    /// message takes, at least one if there is any. For the primary of `epoch`: once another one was
+    /// seen, the log may be no longer its own.
     ///
     /// # Errors
-    /// The store's.
-    pub fn log(&self, space: &Space, seq: u64) -> Result<(Standing, Vec<Entry>), StoreError> {
-        let txn = self.db.begin_read()?;
-        let standing = meta(&txn, space)?.standing();
+    /// [`Refusal::Fenced`], or the store's.
+    pub fn log(&self, space: &Space, epoch: Epoch, seq: u64) -> Result<(Standing, Vec<Entry>), OpError> {
+        let (txn, meta) = self.admitted(space, epoch)?;
+        let standing = meta.standing();
         let log = txn.open_table(LOG)?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for row in ReadableTable::range(&log, (space.as_str(), seq + 1)..=(space.as_str(), u64::MAX))? {
@@ -120,17 +120,20 @@ impl Store {
 
     /// A state of the store in which `space` may be shown.
     fn view(&self, space: &Space, epoch: Epoch, role: Role) -> Result<(ReadTransaction, Meta), OpError> {
-        let txn = self.db.begin_read()?;
-        let meta = meta(&txn, space)?;
-        if epoch < meta.fence {
-            return Err(Refusal::Fenced { fence: meta.fence }.into());
-        }
+        let (txn, meta) = self.admitted(space, epoch)?;
         // What an older primary had committed alone, it may have shown. Its successor must not show less.
         let inherited = meta.last.seq > meta.committed.seq && meta.last.epoch < epoch;
         if (role == Role::Primary && inherited) || !self.settled(space, &meta) {
             return Err(Refusal::Unsettled.into());
         }
         Ok((txn, meta))
+    }
+
+    /// A state of the store in which `epoch` isn't fenced off from `space`.
+    fn admitted(&self, space: &Space, epoch: Epoch) -> Result<(ReadTransaction, Meta), OpError> {
+        let txn = self.db.begin_read()?;
+        let meta = meta(&txn, space)?;
+        if epoch < meta.fence { Err(Refusal::Fenced { fence: meta.fence }.into()) } else { Ok((txn, meta)) }
     }
 }
 

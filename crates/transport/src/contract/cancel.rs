@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use super::Fixture;
 use super::body::{Feed, Pattern, feed, read, read_error};
 use super::handler::{handler, ok};
-use super::stage::{Stage, head, post, send};
+use super::stage::{Stage, head, post, post_to, send};
 use super::wait::{Flag, Watched, within};
-use crate::{Body, BodyError, Handler, SendErrorKind, Sent};
+use crate::{Body, BodyError, Handler, Limits, SendErrorKind, Sent};
 
 /// The handler is dropped, and so is the body that was being sent.
 pub async fn dropping_the_call_cancels_it_at_the_peer(fixture: &dyn Fixture) {
@@ -54,10 +54,11 @@ pub async fn dropping_the_reply_cancels_it_at_the_peer(fixture: &dyn Fixture) {
 
 /// A request whose source fails is no complete request, and the call says why.
 pub async fn a_failing_request_is_cut_short_at_the_peer(fixture: &dyn Fixture) {
-    let seen = Watched::new(None);
+    let (entered, seen) = (Flag::new(), Watched::new(None));
     let waiting = {
-        let seen = seen.clone();
+        let (entered, seen) = (entered.clone(), seen.clone());
         handler(move |call| {
+            entered.raise();
             watch(call.request.into_body(), seen.clone());
             std::future::pending()
         })
@@ -66,6 +67,7 @@ pub async fn a_failing_request_is_cut_short_at_the_peer(fixture: &dyn Fixture) {
     let (feed, body) = feed();
     let failing = async {
         feed.data("half of it").await;
+        entered.raised("the handler to run").await;
         feed.fail().await;
     };
     let (reply, ()) = tokio::join!(stage.send(body), failing);
@@ -99,19 +101,27 @@ pub async fn a_failing_request_is_cut_short_after_the_head_too(fixture: &dyn Fix
     read_error(reply.response.into_body()).await;
 }
 
-/// A reply whose source fails is no complete reply.
+/// A reply whose source fails is no complete reply, and the request that still streams ends with it.
 pub async fn a_failing_reply_is_cut_short_at_the_sender(fixture: &dyn Fixture) {
-    let failing = handler(|_| async {
-        let (feed, body) = feed();
-        tokio::spawn(async move {
-            feed.data("half of it").await;
-            feed.fail().await;
-        });
-        ok(body)
-    });
+    let seen = Watched::new(None);
+    let failing = {
+        let seen = seen.clone();
+        handler(move |call| {
+            watch(call.request.into_body(), seen.clone());
+            let (feed, body) = feed();
+            tokio::spawn(async move {
+                feed.data("half of it").await;
+                feed.fail().await;
+            });
+            async { ok(body) }
+        })
+    };
     let stage = Stage::new(fixture, failing).await;
-    let reply = stage.send(Body::empty()).await.expect("a reply");
+    let (up, body) = feed();
+    let reply = stage.send(body).await.expect("a reply");
     assert_eq!(read_error(reply.response.into_body()).await, BodyError::Aborted);
+    up.dropped("the request's source to be dropped").await;
+    assert_eq!(end(&seen).await, Err(BodyError::Aborted));
 }
 
 /// A handler may answer without reading: the reply arrives whole, and the request is sent no further.
@@ -131,7 +141,7 @@ pub async fn a_reply_ends_a_request_that_nobody_reads(fixture: &dyn Fixture) {
     }
 }
 
-/// Many cancelled calls don't cost the others their connection.
+/// Many cancelled calls don't cost the others their connection, nor their places.
 pub async fn a_cancelled_call_leaves_the_connection_alone(fixture: &dyn Fixture) {
     let entered = Watched::new(0_u32);
     let selective = {
@@ -139,21 +149,18 @@ pub async fn a_cancelled_call_leaves_the_connection_alone(fixture: &dyn Fixture)
         handler(move |call| {
             entered.change(|entered| *entered += 1);
             async {
-                if call.request.headers().contains_key("x-stuck") {
+                if call.is_to("/stuck") {
                     std::future::pending::<()>().await;
                 }
                 ok(call.request.into_body())
             }
         })
     };
-    let stage = Stage::new(fixture, selective).await;
+    let limits = Limits { max_streams: 10, ..Limits::default() };
+    let stage = Stage::with_limits(fixture, limits, selective).await;
     let mut expected = 0;
     for _ in 0..20 {
-        let stuck = (0..10).map(|_| {
-            let mut request = post("stuck");
-            request.headers_mut().insert("x-stuck", http::HeaderValue::from_static("yes"));
-            stage.connection.send(head(), request)
-        });
+        let stuck = (0..10).map(|_| stage.connection.send(head(), post_to("/stuck", "stuck")));
         expected += 10;
         tokio::select! {
             _ = futures_util::future::select_all(stuck) => panic!("a stuck call has ended"),
@@ -194,4 +201,3 @@ fn stuck(entered: Flag, left: Flag) -> Arc<dyn Handler> {
         }
     })
 }
-

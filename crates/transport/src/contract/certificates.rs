@@ -20,7 +20,7 @@ impl Certificates {
     pub fn new() -> Self {
         let cluster: ClusterName = "test.example".parse().expect("a cluster name");
         let authority =
-            || CertificateAuthority::create(cluster.clone(), VALID).expect("an authority can be made");
+            || CertificateAuthority::create(cluster.clone(), valid()).expect("an authority can be made");
         Self { authority: authority(), foreign: authority(), cluster }
     }
 
@@ -34,12 +34,12 @@ impl Certificates {
             self.authority.issue_for_names(names, validity)
         };
         let issued = match proof {
-            Proof::Own | Proof::Nothing => issue(&[&own], VALID),
-            Proof::OtherAuthority => self.foreign.issue(node, VALID),
-            Proof::Expired => issue(&[&own], EXPIRED),
-            Proof::OtherNode => issue(&[&other], VALID),
-            Proof::OtherCluster => issue(&[&format!("{node}.elsewhere.example")], VALID),
-            Proof::TwoNames => issue(&[&own, &other], VALID),
+            Proof::Own | Proof::Nothing => issue(&[&own], valid()),
+            Proof::OtherAuthority => self.foreign.issue(node, valid()),
+            Proof::Expired => issue(&[&own], expired()),
+            Proof::OtherNode => issue(&[&other], valid()),
+            Proof::OtherCluster => issue(&[&format!("{node}.elsewhere.example")], valid()),
+            Proof::TwoNames => issue(&[&own, &other], valid()),
         };
         let credentials = self.unchecked(node, &issued.expect("a certificate can be made"));
         Arc::new(if proof == Proof::Nothing { credentials.without_certificate() } else { credentials })
@@ -64,13 +64,18 @@ impl Default for Certificates {
 }
 
 /// From 2020 to 2120.
-const VALID: Validity = years(50, 150);
-/// All of 2020.
-const EXPIRED: Validity = years(50, 51);
+fn valid() -> Validity {
+    years(50, 150)
+}
+
+/// Through 2020.
+fn expired() -> Validity {
+    years(50, 51)
+}
 
 /// From one year after 1970 to another.
-const fn years(from: u64, until: u64) -> Validity {
+fn years(from: u64, until: u64) -> Validity {
     const YEAR: u64 = 31_556_952;
-    let at = |years: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(years * YEAR);
+    let at = |years| SystemTime::UNIX_EPOCH + Duration::from_secs(years * YEAR);
     Validity { from: at(from), until: at(until) }
 }

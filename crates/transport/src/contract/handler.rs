@@ -12,6 +12,12 @@ pub(super) struct Call {
     pub(super) request: http::Request<Body>,
 }
 
+impl Call {
+    pub(super) fn is_to(&self, path: &str) -> bool {
+        self.request.uri().path() == path
+    }
+}
+
 /// A handler from a closure.
 pub(super) fn handler<F, R>(answer: F) -> Arc<dyn Handler>
 where

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 use super::body::{Feed, Reader, feed, read, read_error};
 use super::handler::{echo, handler, ok};
-use super::stage::{Stage, dial, head, post, send};
+use super::stage::{Stage, dial, head, node, post, post_to, send};
 use super::wait::{Flag, Watched, within};
 use super::{Fixture, Proof};
 use crate::{Body, BodyError, Limits, SendErrorKind, Sent};
@@ -30,9 +31,7 @@ pub async fn a_lost_connection_says_so_and_sends_nothing(fixture: &dyn Fixture) 
     fixture.kill(stage.listener);
     within("the connection to be lost", stage.connection.closed()).await;
     assert!(!stage.connection.is_open());
-    let error = send(&*stage.connection, head(), post("lost"))
-        .await
-        .expect_err("the connection is lost");
+    let error = send(&*stage.connection, head(), post("lost")).await.expect_err("the connection is lost");
     assert_eq!((error.sent, error.kind), (Sent::NotSent, SendErrorKind::Unreachable), "{error}");
 }
 
@@ -92,10 +91,11 @@ pub async fn a_peer_gone_in_the_middle_of_the_reply_is_lost(fixture: &dyn Fixtur
 
 /// The handler's node dies while the request still streams: its source is dropped, the reply is lost.
 pub async fn a_peer_gone_in_the_middle_of_the_request_is_lost(fixture: &dyn Fixture) {
-    let ends = Watched::new(None);
+    let (entered, ends) = (Flag::new(), Watched::new(None));
     let reading = {
-        let ends = ends.clone();
+        let (entered, ends) = (entered.clone(), ends.clone());
         handler(move |call| {
+            entered.raise();
             let ends = ends.clone();
             tokio::spawn(async move {
                 let end = read(call.request.into_body()).await.map(|(bytes, _)| bytes.len());
@@ -109,6 +109,7 @@ pub async fn a_peer_gone_in_the_middle_of_the_request_is_lost(fixture: &dyn Fixt
     let killing = async {
         feed.data("first").await;
         feed.data("second").await;
+        entered.raised("the handler to run").await;
         fixture.kill(listener);
         feed.dropped("the request's source to be dropped").await;
     };
@@ -120,6 +121,67 @@ pub async fn a_peer_gone_in_the_middle_of_the_request_is_lost(fixture: &dyn Fixt
     assert!(matches!(ends.now(), Some(Err(_))), "the body looks complete: {:?}", ends.now());
 }
 
+/// The node that sends dies: its handler is dropped, its request doesn't look complete, and others are
+/// served as before.
+pub async fn a_sender_that_dies_is_noticed(fixture: &dyn Fixture) {
+    let (left, end) = (Flag::new(), Watched::new(None));
+    let reading = {
+        let (left, end) = (left.clone(), end.clone());
+        handler(move |call| {
+            let (guard, end) = (left.on_drop(), end.clone());
+            async move {
+                if !call.is_to("/dying") {
+                    return ok(call.request.into_body());
+                }
+                tokio::spawn(async move {
+                    let read = read(call.request.into_body()).await.map(|(bytes, _)| bytes.len());
+                    end.change(|end| *end = Some(read));
+                });
+                std::future::pending::<()>().await;
+                drop(guard);
+                ok(Body::empty())
+            }
+        })
+    };
+    let stage = Stage::new(fixture, reading).await;
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let transport = {
+        let _inside = runtime.enter();
+        fixture.transport(&node("n3"), Proof::Own, Limits::default())
+    };
+    let peer = stage.peer.clone();
+    let (feed, body) = feed();
+    runtime.spawn(async move {
+        let connection = dial(&*transport, &peer).await.expect("n2 can be dialled");
+        let _ = send(&*connection, head(), post_to("/dying", body)).await;
+    });
+    feed.data("first").await;
+    feed.data("second").await;
+    runtime.shutdown_background();
+    left.raised("the handler to be dropped").await;
+    end.until("the request's body to end at the handler", Option::is_some).await;
+    assert!(matches!(end.now(), Some(Err(_))), "the body looks complete: {:?}", end.now());
+    stage.still_works().await;
+}
+
+/// A panic is a bug of the handler; it costs that call, and no other.
+pub async fn a_handler_that_panics_fails_its_call_alone(fixture: &dyn Fixture) {
+    let fragile = handler(|call| async move {
+        assert!(!call.is_to("/panic"), "a panic on purpose");
+        ok(call.request.into_body())
+    });
+    let stage = Stage::new(fixture, fragile).await;
+    let (feed, body) = feed();
+    let other = stage.send(body).await.expect("a reply");
+    let call = send(&*stage.connection, head(), post_to("/panic", Body::empty())).await;
+    let error = call.expect_err("the handler panics");
+    assert_eq!(error.sent, Sent::MaybeSent, "{error}");
+    feed.data("unharmed").await;
+    drop(feed);
+    assert_eq!(read(other.response.into_body()).await.expect("the body arrives").0, "unharmed");
+    stage.still_works().await;
+}
+
 /// A node starts again where it was: a new connection works, the old one stays closed.
 pub async fn a_restarted_peer_is_reached_again(fixture: &dyn Fixture) {
     let mut stage = Stage::new(fixture, echo()).await;
@@ -128,8 +190,13 @@ pub async fn a_restarted_peer_is_reached_again(fixture: &dyn Fixture) {
         let old = Arc::clone(&stage.connection);
         fixture.kill(stage.listener);
         within("the connection to be lost", old.closed()).await;
-        let restarting =
-            fixture.listen(&stage.peer.node, Proof::Own, Some(&stage.peer.address), Limits::default(), echo());
+        let restarting = fixture.listen(
+            &stage.peer.node,
+            Proof::Own,
+            Some(&stage.peer.address),
+            Limits::default(),
+            echo(),
+        );
         stage.listener = within("the restart", restarting).await;
         assert_eq!(stage.listener.address(), stage.peer.address);
         assert!(!old.is_open(), "a closed connection stays closed");

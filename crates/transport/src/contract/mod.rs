@@ -54,7 +54,7 @@ pub const CASES: &[Case] = crate::contract_suite!(@list cases ());
 #[macro_export]
 macro_rules! contract_suite {
     (@list $make:ident $with:tt) => {
-        $crate::contract_suite!(@$make $with
+        $crate::contract_suite! { @$make $with
             streaming {
                 unary,
                 server_streaming,
@@ -90,6 +90,8 @@ macro_rules! contract_suite {
                 a_peer_gone_before_the_head_is_maybe_sent,
                 a_peer_gone_in_the_middle_of_the_reply_is_lost,
                 a_peer_gone_in_the_middle_of_the_request_is_lost,
+                a_sender_that_dies_is_noticed,
+                a_handler_that_panics_fails_its_call_alone,
                 a_restarted_peer_is_reached_again,
             }
             limits {
@@ -119,13 +121,14 @@ macro_rules! contract_suite {
                 it_cuts_what_outlasts_the_drain,
                 without_calls_it_ends_at_once,
                 an_open_body_outlives_its_connection_handle,
+                nothing_is_left_behind,
             }
             truth {
                 not_sent_is_true_when_the_peer_is_killed,
                 not_sent_is_true_when_the_peer_shuts_down,
                 not_sent_is_true_of_refusals,
             }
-        )
+        }
     };
     (@cases () $($theme:ident { $($case:ident,)* })*) => {
         &[$($(Case {
@@ -145,6 +148,6 @@ macro_rules! contract_suite {
         })*
     };
     ($fixture:expr) => {
-        $crate::contract_suite!(@list tests ($fixture));
+        $crate::contract_suite! { @list tests ($fixture) }
     };
 }

@@ -12,22 +12,21 @@ use crate::{
 };
 
 /// Two nodes and one connection: `n1` has dialled `n2`.
-pub(super) struct Stage<'a> {
-    pub(super) fixture: &'a dyn Fixture,
+pub(super) struct Stage {
     pub(super) listener: Box<dyn Listener>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) peer: Peer,
     pub(super) connection: Arc<dyn Connection>,
 }
 
-impl<'a> Stage<'a> {
-    pub(super) async fn new(fixture: &'a dyn Fixture, handler: Arc<dyn Handler>) -> Self {
+impl Stage {
+    pub(super) async fn new(fixture: &dyn Fixture, handler: Arc<dyn Handler>) -> Self {
         Self::with_limits(fixture, Limits::default(), handler).await
     }
 
     /// Both sides have the same limits.
     pub(super) async fn with_limits(
-        fixture: &'a dyn Fixture,
+        fixture: &dyn Fixture,
         limits: Limits,
         handler: Arc<dyn Handler>,
     ) -> Self {
@@ -35,7 +34,7 @@ impl<'a> Stage<'a> {
         let transport = fixture.transport(&node("n1"), Proof::Own, limits);
         let peer = Peer { node: node("n2"), address: listener.address() };
         let connection = dial(&*transport, &peer).await.expect("n2 can be dialled");
-        Self { fixture, listener, transport, peer, connection }
+        Self { listener, transport, peer, connection }
     }
 
     /// Sends a request of this body and waits for the reply's head.
@@ -94,14 +93,22 @@ pub(super) fn head() -> Head {
 
 /// An ordinary request.
 pub(super) fn post(body: impl Into<Body>) -> http::Request<Body> {
+    post_to("/contract.Suite/Call", body)
+}
+
+/// A request whose path tells the handler what to do.
+pub(super) fn post_to(path: &'static str, body: impl Into<Body>) -> http::Request<Body> {
     let mut request = http::Request::new(body.into());
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_static("/contract.Suite/Call");
+    *request.uri_mut() = Uri::from_static(path);
     request
 }
 
+/// Headers by name and value.
+pub(super) type Fields = Vec<(String, Vec<u8>)>;
+
 /// The headers of a map that these cases have set; a wire may add its own.
-pub(super) fn own(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+pub(super) fn own(headers: &HeaderMap) -> Fields {
     let mut own: Vec<_> = headers
         .iter()
         .filter(|(name, _)| name.as_str().starts_with("x-"))

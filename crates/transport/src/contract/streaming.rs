@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use super::Fixture;
 use super::body::{Feed, Pattern, Reader, feed, read};
 use super::handler::{Call, echo, handler, ok};
-use super::stage::{Stage, head, node, own, post, send};
+use super::stage::{Fields, Stage, head, node, own, post, post_to, send};
 use super::wait::{Watched, within};
-use crate::{Body, BodyError, Head, Kind, Limits, Reply, ReplyHead, Routed};
+use crate::{Body, BodyError, Handler, Head, Kind, Limits, Reply, ReplyHead, Routed};
 
 /// A request in hand, a reply in hand.
 pub async fn unary(fixture: &dyn Fixture) {
@@ -178,7 +178,7 @@ pub async fn heads_survive(fixture: &dyn Fixture) {
     }
 }
 
-/// Method, path, query, status and headers of plain HTTP arrive as they were sent.
+/// Method, path, query, status and headers of plain HTTP arrive as they were sent; extensions don't.
 pub async fn http_survives(fixture: &dyn Fixture) {
     let (calls, mut seen) = mpsc::unbounded_channel();
     let teapot = handler(move |call| {
@@ -188,6 +188,7 @@ pub async fn http_survives(fixture: &dyn Fixture) {
             let mut reply = ok("short and stout");
             *reply.response.status_mut() = StatusCode::IM_A_TEAPOT;
             *reply.response.headers_mut() = many_fields();
+            reply.response.extensions_mut().insert("not for the wire");
             reply
         }
     });
@@ -197,12 +198,15 @@ pub async fn http_survives(fixture: &dyn Fixture) {
         *request.method_mut() = method.clone();
         *request.uri_mut() = "/a/b%20c?d=e&f=%2F".parse().expect("a path and a query");
         *request.headers_mut() = many_fields();
+        request.extensions_mut().insert("not for the wire");
         let reply = send(&*stage.connection, head(), request).await.expect("a reply");
         assert_eq!(reply.response.status(), StatusCode::IM_A_TEAPOT);
         assert_eq!(own(reply.response.headers()), own(&many_fields()));
+        assert_eq!(reply.response.extensions().get::<&str>(), None);
         let (bytes, _) = read(reply.response.into_body()).await.expect("the body arrives");
         assert_eq!(bytes, "short and stout");
         let parts = within("the handler", seen.recv()).await.expect("the handler ran");
+        assert_eq!(parts.extensions.get::<&str>(), None);
         assert_eq!(parts.method, method);
         assert_eq!(parts.uri.path_and_query().expect("a path").as_str(), "/a/b%20c?d=e&f=%2F");
         assert_eq!(own(&parts.headers), own(&many_fields()));
@@ -221,8 +225,9 @@ pub async fn sixteen_mebibytes_go_through_a_stream(fixture: &dyn Fixture) {
 pub async fn a_sender_does_not_run_ahead_of_the_handler(fixture: &dyn Fixture) {
     let (bodies, mut unread) = mpsc::unbounded_channel();
     let slow = handler(move |call| {
-        let (parts, body) = call.request.into_parts();
-        let reply = if parts.uri.path() == "/slow" {
+        let slow = call.is_to("/slow");
+        let body = call.request.into_body();
+        let reply = if slow {
             let (feed, reply) = feed();
             bodies.send((body, feed)).expect("the case waits for it");
             reply
@@ -233,8 +238,7 @@ pub async fn a_sender_does_not_run_ahead_of_the_handler(fixture: &dyn Fixture) {
     });
     let stage = Stage::with_limits(fixture, narrow(), slow).await;
     let pattern = Pattern::new();
-    let mut request = post(pattern.body(AHEAD));
-    *request.uri_mut() = "/slow".parse().expect("a path");
+    let request = post_to("/slow", pattern.body(AHEAD));
     let _reply = send(&*stage.connection, head(), request).await.expect("a reply");
     let (body, _feed) = within("the handler", unread.recv()).await.expect("the handler ran");
     stalls(&stage, &pattern).await;
@@ -247,14 +251,12 @@ pub async fn a_handler_does_not_run_ahead_of_the_sender(fixture: &dyn Fixture) {
     let fast = {
         let pattern = Arc::clone(&pattern);
         handler(move |call| {
-            let fast = call.request.uri().path() == "/fast";
-            let body = if fast { pattern.body(AHEAD) } else { call.request.into_body() };
+            let body = if call.is_to("/fast") { pattern.body(AHEAD) } else { call.request.into_body() };
             async { ok(body) }
         })
     };
     let stage = Stage::with_limits(fixture, narrow(), fast).await;
-    let mut request = post(Body::empty());
-    *request.uri_mut() = "/fast".parse().expect("a path");
+    let request = post_to("/fast", Body::empty());
     let reply = send(&*stage.connection, head(), request).await.expect("a reply");
     stalls(&stage, &pattern).await;
     Pattern::check(reply.response.into_body(), AHEAD).await;
@@ -269,7 +271,7 @@ fn narrow() -> Limits {
 
 /// Waits until nothing more is taken of the pattern while other calls come and go, and checks that it
 /// stopped near the window: what a wire holds before it sends may come on top.
-async fn stalls(stage: &Stage<'_>, pattern: &Pattern) {
+async fn stalls(stage: &Stage, pattern: &Pattern) {
     let held = u64::from(narrow().stream_window) + (1 << 20);
     let mut before = u64::MAX;
     while before != pattern.taken() {
@@ -282,11 +284,13 @@ async fn stalls(stage: &Stage<'_>, pattern: &Pattern) {
 }
 
 /// Answers each number with its double, as it comes.
-fn doubling() -> Arc<dyn crate::Handler> {
+fn doubling() -> Arc<dyn Handler> {
     handler(|call| async {
         let numbers = stream::unfold(Reader::new(call.request.into_body()), |mut reader| async {
             let doubled = match reader.next(8).await {
-                Ok(Some(message)) => Ok(Frame::data(Bytes::from((number(&message) * 2).to_be_bytes().to_vec()))),
+                Ok(Some(message)) => {
+                    Ok(Frame::data(Bytes::from((number(&message) * 2).to_be_bytes().to_vec())))
+                }
                 Ok(None) => return None,
                 Err(error) => Err(error),
             };
@@ -297,7 +301,7 @@ fn doubling() -> Arc<dyn crate::Handler> {
 }
 
 /// Notes a request's trailers, and answers with its bytes and trailers of its own.
-fn trailing(seen: Watched<Option<Vec<(String, Vec<u8>)>>>) -> Arc<dyn crate::Handler> {
+fn trailing(seen: Watched<Option<Fields>>) -> Arc<dyn Handler> {
     handler(move |call| {
         let seen = seen.clone();
         async move {
@@ -354,7 +358,8 @@ fn heads() -> Vec<Head> {
         remaining: Some(Duration::from_secs(3_600)),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
     };
-    let hurried = Head { remaining: Some(Duration::from_secs(30)), ..routed(full.clone()) };
+    let hurried = Head { remaining: Some(Duration::from_secs(30)), ..direct.clone() };
+    let hurried = Head { kind: Kind::Routed(full.clone()), ..hurried };
     vec![routed(plain), routed(full), routed(longest), direct, hurried]
         .into_iter()
         .cycle()

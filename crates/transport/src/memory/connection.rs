@@ -4,11 +4,9 @@ use homing_types::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::exchange::Exchange;
-use super::host::{Host, Phase};
+use super::host::Host;
 use super::pipe::Window;
-use crate::{
-    Body, BoxFuture, Connection, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
-};
+use crate::{Body, BoxFuture, Connection, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare};
 
 /// One connection. It ends with its handle and its last exchange.
 pub(super) struct Link {
@@ -54,15 +52,10 @@ impl Link {
         SendError::maybe_sent(kind, format!("{}: {why}", self.peer))
     }
 
-    async fn closed(&self) {
-        // An error says that the host is gone, which is the same.
-        let _ = self.host.phase().wait_for(|phase| *phase != Phase::Open).await;
-    }
-
     async fn place(&self) -> Result<OwnedSemaphorePermit, SendError> {
         let place = tokio::select! {
             biased;
-            () = self.closed() => None,
+            () = self.host.closed() => None,
             place = Arc::clone(&self.places).acquire_owned() => place.ok(),
         };
         place.ok_or_else(|| self.not_sent())
@@ -92,6 +85,6 @@ impl Connection for MemoryConnection {
     }
 
     fn closed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.closed())
+        Box::pin(self.0.host.closed())
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::AbortHandle;
 
@@ -38,9 +39,8 @@ impl Exchange {
         head: Head,
         request: http::Request<Body>,
     ) -> Result<Reply, SendError> {
-        let begin = |id| {
-            Arc::new(Self { id, link: Arc::clone(link), _place: place, tasks: Mutex::default() })
-        };
+        let begin =
+            |id| Arc::new(Self { id, link: Arc::clone(link), _place: place, tasks: Mutex::default() });
         let (exchange, handler) = link.host.begin(begin).ok_or_else(|| link.not_sent())?;
         let cancel = CancelOnDrop(Some(Arc::clone(&exchange)));
         let (mut parts, body) = request.into_parts();
@@ -49,7 +49,8 @@ impl Exchange {
         let body = exchange.receive(body);
         let (sender, receiver) = oneshot::channel();
         let request = http::Request::from_parts(parts, body);
-        exchange.spawn(Arc::clone(&exchange).answer(handler, head, request, sender));
+        let answering = Arc::clone(&exchange).answer(handler, head, request, sender);
+        exchange.spawn(link.host.runtime(), answering);
         let reply = receiver.await.map_err(|_| exchange.why_no_reply())?;
         Ok(cancel.over(reply))
     }
@@ -70,7 +71,7 @@ impl Exchange {
             Passage::Whole(body) => body,
             Passage::Piped { body, source, sink } => {
                 let exchange = Arc::clone(self);
-                self.spawn(async move {
+                self.spawn(&Handle::current(), async move {
                     if let Err(failure) = source.pump(body).await {
                         exchange.tasks.lock().failure = Some(failure);
                         exchange.cancel();
@@ -112,23 +113,25 @@ impl Exchange {
         if window.holds(&body) {
             return Passage::Whole(body);
         }
-        let (source, sink) = window.pipe(self.link.host.phase());
+        let (source, sink) = window.pipe(Arc::clone(&self.link.host));
         Passage::Piped { body, source, sink: Body::new(sink) }
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock();
         if !tasks.cancelled {
-            tasks.handles.push(tokio::spawn(task).abort_handle());
+            tasks.handles.push(runtime.spawn(task).abort_handle());
         }
     }
 
     fn why_no_reply(&self) -> SendError {
         let failure = self.tasks.lock().failure.take();
-        match failure {
-            Some(failure) => self.link.maybe_sent(SendErrorKind::Body, &failure.to_string()),
-            None => self.link.maybe_sent(SendErrorKind::Lost, "the connection was lost before the reply came"),
+        if let Some(failure) = failure {
+            return self.link.maybe_sent(SendErrorKind::Body, &failure.to_string());
         }
+        let lost = self.link.host.is_lost();
+        let why = if lost { "the connection was lost" } else { "it gave the request up" };
+        self.link.maybe_sent(SendErrorKind::Lost, &format!("{why} before the reply came"))
     }
 }
 

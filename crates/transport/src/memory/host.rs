@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use homing_types::NodeId;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
 
 use super::exchange::Exchange;
 use super::network::MemoryNetwork;
@@ -47,40 +49,52 @@ impl Drop for MemoryListener {
 }
 
 /// What all connections to one listener share.
+///
+/// Nothing here waits on a `watch` channel: tokio wakes its receivers in random order.
 pub(super) struct Host {
     node: Option<NodeId>,
     limits: Limits,
-    phase: watch::Sender<Phase>,
-    running: watch::Sender<usize>,
+    /// Where the handler runs, whoever dials from where.
+    runtime: Handle,
     state: Mutex<State>,
-}
-
-/// Where a listener is in its life; its connections are there with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    Open,
-    Draining,
-    Lost,
+    /// Has no permits and is closed when nothing new is taken any more.
+    open: Semaphore,
+    exchange_ended: Notify,
 }
 
 struct State {
-    /// Gone once no new requests are taken, so that a handler isn't kept alive by those who dialled it.
+    phase: Phase,
+    /// Gone once nothing new is taken, so that a handler isn't kept alive by those who dialled it.
     handler: Option<Arc<dyn Handler>>,
     connections: usize,
     next_exchange: u64,
     exchanges: BTreeMap<u64, Weak<Exchange>>,
 }
 
+/// Where a listener is in its life; its connections are there with it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    Draining,
+    Lost,
+}
+
 impl Host {
     pub(super) fn new(node: Option<NodeId>, limits: Limits, handler: Arc<dyn Handler>) -> Arc<Self> {
-        let state =
-            State { handler: Some(handler), connections: 0, next_exchange: 0, exchanges: BTreeMap::new() };
+        let state = State {
+            phase: Phase::Open,
+            handler: Some(handler),
+            connections: 0,
+            next_exchange: 0,
+            exchanges: BTreeMap::new(),
+        };
         Arc::new(Self {
             node,
             limits,
-            phase: watch::Sender::new(Phase::Open),
-            running: watch::Sender::new(0),
+            runtime: Handle::current(),
             state: Mutex::new(state),
+            open: Semaphore::new(0),
+            exchange_ended: Notify::new(),
         })
     }
 
@@ -92,16 +106,22 @@ impl Host {
         &self.limits
     }
 
-    pub(super) fn phase(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
+    pub(super) const fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     pub(super) fn is_open(&self) -> bool {
-        *self.phase.borrow() == Phase::Open
+        self.state.lock().phase == Phase::Open
     }
 
     pub(super) fn is_lost(&self) -> bool {
-        *self.phase.borrow() == Phase::Lost
+        self.state.lock().phase == Phase::Lost
+    }
+
+    /// Ends when nothing new is taken any more.
+    pub(super) async fn closed(&self) {
+        // There is no permit to get: this fails when the semaphore is closed.
+        let _ = self.open.acquire().await;
     }
 
     /// Counts one more connection, if there may be one.
@@ -127,29 +147,37 @@ impl Host {
         state.next_exchange += 1;
         let exchange = exchange(id);
         state.exchanges.insert(id, Arc::downgrade(&exchange));
-        self.running.send_replace(state.exchanges.len());
         Some((exchange, handler))
     }
 
     pub(super) fn end(&self, exchange: u64) {
-        let mut state = self.state.lock();
-        state.exchanges.remove(&exchange);
-        self.running.send_replace(state.exchanges.len());
+        self.state.lock().exchanges.remove(&exchange);
+        self.exchange_ended.notify_waiters();
     }
 
     /// Ends when no exchange runs.
     async fn idle(&self) {
-        // The sender lives as long as `self`, so this can't fail.
-        let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
+        let mut ended = pin!(self.exchange_ended.notified());
+        loop {
+            // What ends after the look must be heard, too.
+            ended.as_mut().enable();
+            if self.state.lock().exchanges.is_empty() {
+                return;
+            }
+            ended.as_mut().await;
+            ended.set(self.exchange_ended.notified());
+        }
     }
 
+    /// Goes on to a later phase, in which nothing new is taken.
     fn leave(&self, phase: Phase) {
-        let handler = self.state.lock().handler.take();
-        self.phase.send_if_modified(|now| {
-            let later = *now < phase;
-            *now = phase.max(*now);
-            later
-        });
+        let handler = {
+            let mut state = self.state.lock();
+            state.phase = state.phase.max(phase);
+            state.handler.take()
+        };
+        self.open.close();
+        // Its drop may do anything, so it happens outside the lock.
         drop(handler);
     }
 

@@ -30,6 +30,9 @@ impl MemoryNetwork {
     ///
     /// # Errors
     /// [`AddressInUse`] while another listener has the address.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: there the handler would run.
     pub fn listen(
         &self,
         node: NodeId,

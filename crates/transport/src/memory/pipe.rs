@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::host::Phase;
+use super::host::Host;
 use crate::{Body, BodyError, Limits};
 
 /// The longest piece that a frame is cut to.
@@ -38,7 +38,7 @@ impl Window {
     }
 
     /// The two ends of a pipe. It breaks when its [`Source`] is dropped before the end.
-    pub(super) fn pipe(&self, phase: watch::Receiver<Phase>) -> (Source, Sink) {
+    pub(super) fn pipe(&self, host: Arc<Host>) -> (Source, Sink) {
         // What the channel holds is bounded by the window: every piece takes at least one byte of it.
         let (sender, receiver) = mpsc::unbounded_channel();
         let source = Source {
@@ -47,7 +47,7 @@ impl Window {
             piece: self.piece,
             sender,
         };
-        (source, Sink { receiver, phase, ended: false })
+        (source, Sink { receiver, host, ended: false })
     }
 }
 
@@ -117,13 +117,13 @@ impl Source {
 /// The end of a pipe that is read.
 pub(super) struct Sink {
     receiver: mpsc::UnboundedReceiver<Item>,
-    phase: watch::Receiver<Phase>,
+    host: Arc<Host>,
     ended: bool,
 }
 
 impl Sink {
     fn broken(&self) -> BodyError {
-        if *self.phase.borrow() == Phase::Lost { BodyError::Lost } else { BodyError::Aborted }
+        if self.host.is_lost() { BodyError::Lost } else { BodyError::Aborted }
     }
 }
 

@@ -138,8 +138,9 @@ pub fn read_head(headers: &mut HeaderMap) -> Result<Head, HeadError> {
 
 fn read_routed(headers: &mut HeaderMap) -> Result<Routed, HeadError> {
     Ok(Routed {
-        space: read_space(headers)?
-            .ok_or_else(|| error(SPACE, "is missing", "use the name of the space, 1 to 255 bytes of UTF-8"))?,
+        space: read_space(headers)?.ok_or_else(|| {
+            error(SPACE, "is missing", "use the name of the space, 1 to 255 bytes of UTF-8")
+        })?,
         access: parsed(headers, ACCESS, "use write, read or read-primary")?.unwrap_or_default(),
         believed: read_epoch(headers)?,
         hops_left: read_hops(headers)?,
@@ -300,7 +301,11 @@ fn take(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<HeaderValue>
     }
 }
 
-fn parsed<T: FromStr>(
+/// Takes one header out and reads its text; `None` if it isn't there.
+///
+/// # Errors
+/// [`HeadError`] with this remedy if it stands twice or can't be understood.
+pub fn parsed<T: FromStr>(
     headers: &mut HeaderMap,
     name: HeaderName,
     remedy: &'static str,
@@ -454,7 +459,10 @@ mod tests {
             (vec![acme, hops, ("homing-epoch", "-1")], "homing-epoch is \"-1\": use a number from 0 to 1844"),
             (vec![acme, hops, ("homing-relay", "1")], "homing-relay is \"1\": use true or false"),
             (vec![acme, hops, ("homing-attempt", "0")], "homing-attempt is 0: use a number from 1"),
-            (vec![acme, hops, ("homing-idempotency-key", "x")], "homing-idempotency-key is \"x\": use a UUIDv7"),
+            (
+                vec![acme, hops, ("homing-idempotency-key", "x")],
+                "homing-idempotency-key is \"x\": use a UUIDv7",
+            ),
             (vec![acme, hops, ("homing-group-bin", "=")], "homing-group-bin is no base64"),
             (vec![acme, hops, ("homing-remaining-us", "1s")], "homing-remaining-us is \"1s\": use a number"),
             (vec![("homing-direct", "N1")], "homing-direct is \"N1\": use the id of the node"),
@@ -565,12 +573,32 @@ mod tests {
     /// Any headers of these names, with values as a stranger could send them.
     fn some_headers() -> impl Strategy<Value = HeaderMap> {
         let names = [
-            SPACE, SPACE_BIN, ACCESS, EPOCH, HOPS, RELAY, ATTEMPT, IDEMPOTENCY_KEY, GROUP_BIN, REMAINING_US, DIRECT,
-            TRACEPARENT, OUTCOME, RETRY_AFTER_MS, REASON, SERVED_BY, ROLE, CORRECTION_BIN,
+            SPACE,
+            SPACE_BIN,
+            ACCESS,
+            EPOCH,
+            HOPS,
+            RELAY,
+            ATTEMPT,
+            IDEMPOTENCY_KEY,
+            GROUP_BIN,
+            REMAINING_US,
+            DIRECT,
+            TRACEPARENT,
+            OUTCOME,
+            RETRY_AFTER_MS,
+            REASON,
+            SERVED_BY,
+            ROLE,
+            CORRECTION_BIN,
         ];
         let bytes = proptest::collection::vec(any::<u8>(), 0..40);
-        let value = prop_oneof![bytes, "[0-9]{1,3}".prop_map(String::into_bytes), "%.{2}".prop_map(String::into_bytes)]
-            .prop_filter_map("no header value", |bytes| HeaderValue::from_bytes(&bytes).ok());
+        let value = prop_oneof![
+            bytes,
+            "[0-9]{1,3}".prop_map(String::into_bytes),
+            "%.{2}".prop_map(String::into_bytes)
+        ]
+        .prop_filter_map("no header value", |bytes| HeaderValue::from_bytes(&bytes).ok());
         let pair = (proptest::sample::select(names.to_vec()), value);
         proptest::collection::vec(pair, 0..12).prop_map(|pairs| {
             let mut headers = HeaderMap::new();

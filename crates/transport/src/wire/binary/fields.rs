@@ -74,7 +74,10 @@ impl Fields {
         if flags & !known == 0 {
             Ok(flags)
         } else {
-            Err(WireError::invalid("flag byte", format_args!("{flags:#04x} has bits outside of {known:#04x}")))
+            Err(WireError::invalid(
+                "flag byte",
+                format_args!("{flags:#04x} has bits outside of {known:#04x}"),
+            ))
         }
     }
 }

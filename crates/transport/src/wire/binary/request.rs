@@ -18,15 +18,8 @@ const RELAY: u8 = 1 << 3;
 const KEY: u8 = 1 << 4;
 
 /// Methods by their number, from 1; 0 stands before any other, written out. The numbers are the wire's.
-static METHODS: [Method; 7] = [
-    Method::POST,
-    Method::GET,
-    Method::PUT,
-    Method::DELETE,
-    Method::HEAD,
-    Method::PATCH,
-    Method::OPTIONS,
-];
+static METHODS: [Method; 7] =
+    [Method::POST, Method::GET, Method::PUT, Method::DELETE, Method::HEAD, Method::PATCH, Method::OPTIONS];
 
 /// The bytes of a head that its sender counts towards the limit of the header block.
 #[must_use]
@@ -63,10 +56,7 @@ pub fn encode_request<B>(head: &Head, request: &http::Request<B>, out: &mut Byte
 /// # Errors
 /// [`WireError`] if the block is malformed, or if its headers with [`head_len`] and path are longer than
 /// `max_header_block`.
-pub fn decode_request(
-    block: Bytes,
-    max_header_block: usize,
-) -> Result<(Head, http::Request<()>), WireError> {
+pub fn decode_request(block: Bytes, max_header_block: usize) -> Result<(Head, http::Request<()>), WireError> {
     let mut fields = Fields::of(block)?;
     let flags = fields.flags(REMAINING | TRACEPARENT | DIRECT | RELAY | KEY)?;
     let has = |flag: u8| flags & flag != 0;
@@ -84,8 +74,7 @@ pub fn decode_request(
 
     let mut request = http::Request::new(());
     *request.method_mut() = method;
-    *request.headers_mut() =
-        take_headers(fields, head_len(&head) + path.as_str().len(), max_header_block)?;
+    *request.headers_mut() = take_headers(fields, head_len(&head) + path.as_str().len(), max_header_block)?;
     *request.uri_mut() = Uri::from(path);
     Ok((head, request))
 }
@@ -159,7 +148,9 @@ fn put_method(out: &mut BytesMut, method: &Method) {
 
 fn take_method(fields: &mut Fields) -> Result<Method, WireError> {
     match fields.byte("method")? {
-        0 => Method::from_bytes(&fields.bytes("method")?).map_err(|error| WireError::invalid("method", error)),
+        0 => {
+            Method::from_bytes(&fields.bytes("method")?).map_err(|error| WireError::invalid("method", error))
+        }
         number => METHODS.get(usize::from(number) - 1).cloned().ok_or_else(|| {
             WireError::invalid("method", format_args!("number {number} is above {}", METHODS.len()))
         }),

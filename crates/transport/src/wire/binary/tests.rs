@@ -53,8 +53,11 @@ fn routed() -> impl Strategy<Value = Routed> {
 
 fn head() -> impl Strategy<Value = Head> {
     let kind = prop_oneof![routed().prop_map(Kind::Routed), node().prop_map(Kind::Direct)];
-    (kind, option::of(micros()), option::of("[!-~]{0,60}"))
-        .prop_map(|(kind, remaining, traceparent)| Head { kind, remaining, traceparent })
+    (kind, option::of(micros()), option::of("[!-~]{0,60}")).prop_map(|(kind, remaining, traceparent)| Head {
+        kind,
+        remaining,
+        traceparent,
+    })
 }
 
 /// Names that have a number on the wire, others, and names that stand twice.
@@ -96,7 +99,16 @@ fn reply_head() -> impl Strategy<Value = ReplyHead> {
     let outcome = option::of(prop::sample::select(&Outcome::ALL[..]));
     let role = option::of(prop_oneof![Just(Role::Primary), Just(Role::Replica)]);
     let correction = prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
-    (outcome, option::of(micros()), ".{0,100}", option::of(node()), role, any::<u8>(), any::<u64>(), correction)
+    (
+        outcome,
+        option::of(micros()),
+        ".{0,100}",
+        option::of(node()),
+        role,
+        any::<u8>(),
+        any::<u64>(),
+        correction,
+    )
         .prop_map(|(outcome, retry_after, reason, served_by, role, hops, epoch, correction)| ReplyHead {
             outcome,
             retry_after,

@@ -1,0 +1,154 @@
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_transport::{Body, BoxFuture};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
+use http_body::Body as HttpBody;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tower_service::Service;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Calls a cluster over the network, by the client listener of any node: a tower service, so any tonic client works on
+/// it. It connects when it is first used, and again when its connection was lost.
+///
+/// A request names its space with the header `homing-space`, and what it wants with `homing-access`.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: String,
+    authority: Authority,
+    /// Held across the one connect under way, so that others wait for it and don't connect too.
+    connection: Mutex<Option<SendRequest<Body>>>,
+}
+
+impl Client {
+    /// A client of the node whose client listener is at `address`, `host:port`.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] if that is no address.
+    pub fn new(address: &str) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Address { address: address.chars().take(80).collect() };
+        let authority: Authority = address.parse().map_err(|_| wrong())?;
+        if authority.port_u16().is_none() {
+            return Err(wrong());
+        }
+        let shared = Shared { address: address.to_owned(), authority, connection: Mutex::new(None) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Sends one request.
+    ///
+    /// # Errors
+    /// [`ClientError`] if the node can't be reached. What the cluster can't answer is a response.
+    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(self.shared.authority.clone())
+            .path_and_query(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")))
+            .build()
+            .map_err(|error| self.lost(error))?;
+        let mut connection = self.connection().await?;
+        match connection.send_request(request).await {
+            Ok(response) => Ok(response.map(Body::new)),
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    async fn connection(&self) -> Result<SendRequest<Body>, ClientError> {
+        let mut open = self.shared.connection.lock().await;
+        if let Some(connection) = &*open
+            && !connection.is_closed()
+        {
+            return Ok(connection.clone());
+        }
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
+        let connection = connected
+            .unwrap_or_else(|_| Err(self.unreachable(format!("no connection within {CONNECT_TIMEOUT:?}"))))?;
+        *open = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Body>, ClientError> {
+        let stream =
+            TcpStream::connect(&self.shared.address).await.map_err(|error| self.unreachable(error))?;
+        let _ = stream.set_nodelay(true);
+        let (connection, driver) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(8 << 20)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        tokio::spawn(driver);
+        Ok(connection)
+    }
+
+    fn unreachable(&self, why: impl ToString) -> ClientError {
+        ClientError::Unreachable { address: self.shared.address.clone(), why: why.to_string() }
+    }
+
+    fn lost(&self, error: impl StdError) -> ClientError {
+        let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        ClientError::Lost { address: self.shared.address.clone(), why }
+    }
+}
+
+impl<B> Service<Request<B>> for Client
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = ClientError;
+    type Future = BoxFuture<'static, Result<Response<Body>, ClientError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let client = self.clone();
+        Box::pin(async move { client.send(request.map(Body::new)).await })
+    }
+}
+
+/// Why a node can't be called.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("{address:?} is no address: use host:port, like 127.0.0.1:7401")]
+    Address {
+        /// What was given.
+        address: String,
+    },
+    /// The node can't be reached; nothing was sent.
+    #[error("no node answers at {address}: {why}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The connection was lost; the request may have been executed.
+    #[error("the connection to {address} was lost: {why}")]
+    Lost {
+        /// Where.
+        address: String,
+        /// Why.
+        why: String,
+    },
+}

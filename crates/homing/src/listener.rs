@@ -1,0 +1,194 @@
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_router::Router;
+use homing_transport::Body;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::Channel;
+use crate::caller::NODE_INFO_PATH;
+
+/// The bounds of a [`ClientListener`].
+#[derive(Debug, Clone)]
+pub struct ClientLimits {
+    /// Connections at a time. Over it, new ones wait in the system's backlog.
+    pub max_connections: usize,
+    /// Requests in flight on one connection.
+    pub max_streams: u32,
+    /// The longest header block of a request, in bytes.
+    pub max_header_block: u32,
+    /// The time for a request's headers over HTTP/1.1, and for a reply to a keepalive over HTTP/2.
+    pub header_timeout: Duration,
+    /// How often a silent HTTP/2 connection is probed.
+    pub keepalive_interval: Duration,
+    /// Unread bytes of one stream.
+    pub stream_window: u32,
+    /// Unread bytes of one connection.
+    pub connection_window: u32,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_streams: 1_024,
+            max_header_block: 16 << 10,
+            header_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_secs(20),
+            stream_window: 1 << 20,
+            connection_window: 8 << 20,
+        }
+    }
+}
+
+/// Where anyone brings requests: HTTP/2 without TLS (prior knowledge), and HTTP/1.1.
+pub struct ClientListener {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl ClientListener {
+    /// Serves clients on a socket that is bound already. `info` is what [`NODE_INFO_PATH`] answers, as JSON.
+    ///
+    /// # Errors
+    /// If the system can't say which address the socket has.
+    pub fn serve(
+        listener: TcpListener,
+        router: Arc<Router>,
+        limits: ClientLimits,
+        info: Bytes,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared { router, limits, info });
+        let serving = tokio::spawn(accept(listener, shared, stopped));
+        Ok(Self { address, stop, serving: parking_lot::Mutex::new(Some(serving)) })
+    }
+
+    /// The address that was really bound.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no new requests, lets the running ones finish for at most `drain`, then closes.
+    pub async fn shutdown(&self, drain: Duration) {
+        self.stop.send_replace(true);
+        let serving = self.serving.lock().take();
+        if let Some(mut serving) = serving
+            && tokio::time::timeout(drain, &mut serving).await.is_err()
+        {
+            serving.abort();
+        }
+    }
+}
+
+impl Drop for ClientListener {
+    fn drop(&mut self) {
+        if let Some(serving) = self.serving.lock().take() {
+            serving.abort();
+        }
+    }
+}
+
+struct Shared {
+    router: Arc<Router>,
+    limits: ClientLimits,
+    info: Bytes,
+}
+
+/// Accepts until told to stop, then waits for the connections. They end with this task.
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(shared.limits.max_connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        tokio::select! {
+            (accepted, place) = accepted => match accepted {
+                Ok((stream, _)) => {
+                    let serving = connection(stream, Arc::clone(&shared), stopped.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: others must end before the next can begin.
+                    tracing::warn!(%error, "a client's connection can't be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = told_to_stop(&mut stopped) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Ends when the listener takes no new connections and requests any more.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true);
+    let limits = &shared.limits;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size((limits.max_header_block as usize).max(8 << 10));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_block)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.header_timeout);
+    let service = service_fn(|request| answer(Arc::clone(&shared), request));
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        served = &mut serving => ended(served),
+        () = told_to_stop(&mut stopped) => {
+            serving.as_mut().graceful_shutdown();
+            ended(serving.await);
+        }
+    }
+}
+
+/// A client that goes away is nothing to act upon.
+fn ended(served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = served {
+        tracing::debug!(%error, "a client's connection ended");
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    if request.method() == Method::GET && request.uri().path() == NODE_INFO_PATH {
+        let mut response = Response::new(Body::from(shared.info.clone()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        return Ok(response);
+    }
+    Ok(Channel::enter(Arc::clone(&shared.router), request.map(Body::new)).await)
+}

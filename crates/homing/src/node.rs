@@ -1,0 +1,248 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_router::{
+    Authority, DirectError, DirectService, Directory, Node as Member, Peers, Pool, PoolOptions, Route,
+    Router, RouterBuilder, RouterOptions, Service,
+};
+use homing_routing_table::{Diff, RoutingTable};
+use homing_transport::tls::Credentials;
+use homing_transport::{Limits, Listener};
+use homing_types::{Access, NodeId, Space};
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+use crate::members::{self, APPLY_PATH, Apply, KeepTable, MemberState, PING_PATH, Ping, TableOutcome};
+use crate::random::random;
+use crate::wires::{self, Wire};
+use crate::{Channel, ClientLimits, ClientListener};
+
+/// What a node needs to start.
+pub struct NodeOptions {
+    /// Which of `nodes` this is.
+    pub id: NodeId,
+    /// The nodes of the cluster, this one included.
+    pub nodes: Vec<Member>,
+    /// What this node proves itself with.
+    pub credentials: Arc<Credentials>,
+    /// Where it listens for its peers.
+    pub listen: SocketAddr,
+    /// On which wire.
+    pub wire: Wire,
+    /// Where it listens for clients; `None` for nowhere.
+    pub client_listen: Option<SocketAddr>,
+    /// What it knows at the start. It learns the rest.
+    pub table: Vec<Diff>,
+    /// Who mints epochs.
+    pub authority: Arc<dyn Authority>,
+    /// Called after an operator's table was applied and before that is acknowledged.
+    pub keep_table: Option<KeepTable>,
+    /// What [`NODE_INFO_PATH`](crate::NODE_INFO_PATH) answers, as JSON.
+    pub info: Bytes,
+    /// The bounds of connections between nodes.
+    pub limits: Limits,
+    /// The bounds of the client listener.
+    pub client_limits: ClientLimits,
+    /// How connections are pooled.
+    pub pool: PoolOptions,
+    /// The bounds of calls.
+    pub router: RouterOptions,
+}
+
+/// What a node brings requests to.
+pub struct Mounts {
+    /// The service.
+    pub service: Arc<dyn Service>,
+    /// What receives direct messages of members, by path.
+    pub direct: Vec<(&'static str, Arc<dyn DirectService>)>,
+}
+
+/// A running node. Dropping it stops it at once; [`Node::shutdown`] lets the running requests finish.
+pub struct Node {
+    router: Arc<Router>,
+    listener: Box<dyn Listener>,
+    clients: Option<ClientListener>,
+    keep_table: Option<KeepTable>,
+}
+
+impl Node {
+    /// Starts a node: binds its addresses, makes its service, and takes requests.
+    ///
+    /// # Errors
+    /// [`StartError`] names what is wrong and where.
+    pub async fn start(
+        options: NodeOptions,
+        mounts: impl AsyncFnOnce(Arc<dyn Peers>) -> Result<Mounts, String>,
+    ) -> Result<Self, StartError> {
+        let me = options.nodes.iter().find(|node| node.id == options.id).cloned();
+        let me = me.ok_or_else(|| StartError::NotListed { id: options.id.clone() })?;
+        let client_socket = match options.client_listen {
+            Some(address) => Some(bind("client", address).await?),
+            None => None,
+        };
+        let transports = wires::transports(options.listen, &options.credentials, &options.limits)
+            .map_err(StartError::Wire)?;
+        let directory = Arc::new(Directory::new(options.nodes));
+        let pool = Pool::new(transports, options.pool);
+        let mut builder = RouterBuilder::new(me, directory, pool, options.authority, random());
+        builder.options = options.router;
+        for diff in &options.table {
+            builder.table.apply(diff).map_err(|error| StartError::Table(error.to_string()))?;
+        }
+        let router = builder.build();
+
+        let Mounts { service, mut direct } = mounts(router.peers()).await.map_err(StartError::Service)?;
+        let apply = Apply { table: Arc::clone(router.table()), keep: options.keep_table.clone() };
+        direct.push((PING_PATH, Arc::new(Ping)));
+        direct.push((APPLY_PATH, Arc::new(apply)));
+        router.mount(service, direct);
+
+        let listener = wires::listen(
+            options.wire,
+            options.listen,
+            &options.credentials,
+            &options.limits,
+            router.handler(),
+        )
+        .map_err(StartError::Wire)?;
+        let clients = match client_socket {
+            Some(socket) => {
+                let router = Arc::clone(&router);
+                let clients = ClientListener::serve(socket, router, options.client_limits, options.info);
+                Some(clients.map_err(|error| StartError::Wire(error.to_string()))?)
+            }
+            None => None,
+        };
+        Ok(Self { router, listener, clients, keep_table: options.keep_table })
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        self.router.me()
+    }
+
+    /// Where it listens for its peers.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.listener.address()
+    }
+
+    /// Where it listens for clients.
+    #[must_use]
+    pub fn client_address(&self) -> Option<SocketAddr> {
+        self.clients.as_ref().map(ClientListener::address)
+    }
+
+    /// Enters calls at this node.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        Channel::new(Arc::clone(&self.router))
+    }
+
+    /// Who owns what, as this node knows.
+    #[must_use]
+    pub fn table(&self) -> &Arc<RoutingTable> {
+        self.router.table()
+    }
+
+    /// The nodes of the cluster.
+    #[must_use]
+    pub fn members(&self) -> Vec<Arc<Member>> {
+        self.router.directory().nodes()
+    }
+
+    /// Where a request would go now, and why.
+    #[must_use]
+    pub fn route(&self, space: &Space, access: Access) -> Route {
+        self.router.explain(space, access)
+    }
+
+    /// Asks each other member whether it is there, all at once, for at most `timeout`.
+    pub async fn states(&self, timeout: Duration) -> Vec<(NodeId, MemberState)> {
+        let peers = self.router.peers();
+        let asking = self.members().into_iter().map(|node| {
+            let peers = Arc::clone(&peers);
+            async move {
+                let state = if node.id == *self.id() {
+                    MemberState::Alive
+                } else {
+                    members::ping(&*peers, &node.id, timeout).await
+                };
+                (node.id.clone(), state)
+            }
+        });
+        futures_util::future::join_all(asking).await
+    }
+
+    /// Brings an operator's table to one member, this node or another.
+    ///
+    /// # Errors
+    /// [`DirectError`] if the member can't be reached or refuses it as a whole.
+    pub async fn apply_at(
+        &self,
+        node: &NodeId,
+        diff: &Diff,
+        timeout: Duration,
+    ) -> Result<TableOutcome, DirectError> {
+        members::apply_at(&self.router, self.keep_table.as_ref(), node, diff, timeout).await
+    }
+
+    /// The requests under way here.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.router.in_flight()
+    }
+
+    /// Takes no new requests, lets the running ones finish for at most `drain`, and stops.
+    pub async fn shutdown(&self, drain: Duration) {
+        let clients = async {
+            if let Some(clients) = &self.clients {
+                clients.shutdown(drain).await;
+            }
+        };
+        // Peers last: what clients still wait for may need them.
+        clients.await;
+        self.listener.shutdown(drain).await;
+    }
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Bind {
+        what,
+        address,
+        why: error.to_string(),
+    })
+}
+
+/// Why a node can't start.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StartError {
+    /// The node is not among the nodes of its cluster.
+    #[error("{id} is not in the list of nodes: add it, or mend the id")]
+    NotListed {
+        /// Its id.
+        id: NodeId,
+    },
+    /// An address can't be listened on.
+    #[error("can't listen for {what}s on {address}: {why}")]
+    Bind {
+        /// For whom.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        why: String,
+    },
+    /// A wire can't be set up.
+    #[error("{0}")]
+    Wire(String),
+    /// The table breaks a bound.
+    #[error("the routing table: {0}")]
+    Table(String),
+    /// The service can't start.
+    #[error("the service can't start: {0}")]
+    Service(String),
+}

@@ -1,0 +1,63 @@
+//! The end that other nodes speak to.
+
+use std::sync::Arc;
+
+use homing_router::DirectService;
+use homing_transport::BoxFuture;
+use homing_types::NodeId;
+use prost::bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::desk::Desk;
+use super::follow::MESSAGE_TIMEOUT;
+use super::writer::WriteError;
+use crate::{Refusal, Reply, Request, RequestKind, encode_reply};
+
+/// Takes what primaries send, and tells replicas what is committed.
+pub(super) struct Replica {
+    shared: Arc<Shared>,
+    desk: Arc<Desk>,
+}
+
+impl Replica {
+    pub(super) const fn new(shared: Arc<Shared>, desk: Arc<Desk>) -> Self {
+        Self { shared, desk }
+    }
+
+    async fn handle(&self, request: Request) -> Result<Reply, String> {
+        let request = Arc::new(request);
+        let reply = self.run(&request).await?;
+        // A primary that has just started learns what is committed by aligning its replicas.
+        if reply != Err(Refusal::Unsettled) || request.kind != RequestKind::Ask || !self.leads(&request) {
+            return Ok(reply);
+        }
+        match self.desk.settle(&request.space, Instant::now() + MESSAGE_TIMEOUT / 2).await {
+            Ok(()) => self.run(&request).await,
+            Err(declined) => Err(declined.reason),
+        }
+    }
+
+    async fn run(&self, request: &Arc<Request>) -> Result<Reply, String> {
+        let request = Arc::clone(request);
+        match self.shared.writer.run(move |batch| batch.handle(&request)).await {
+            Ok(standing) => Ok(Ok(standing)),
+            Err(WriteError::Refused(refusal)) => Ok(Err(refusal)),
+            Err(error @ WriteError::Broken) => Err(error.to_string()),
+        }
+    }
+
+    fn leads(&self, request: &Request) -> bool {
+        let owners = self.shared.peers.owners(request.space.key());
+        owners.is_some_and(|(_, owners)| *owners.primary() == self.shared.me)
+    }
+}
+
+impl DirectService for Replica {
+    fn call(&self, _from: NodeId, message: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(async move {
+            let request = Request::decode(message).map_err(|error| error.to_string())?;
+            Ok(encode_reply(&self.handle(request).await?))
+        })
+    }
+}

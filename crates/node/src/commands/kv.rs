@@ -1,0 +1,242 @@
+//! `homing kv`: the reference service, called as any client would.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow, bail};
+use homing::{Access, Client, IdempotencyKey, Space};
+use homing_kv::api::kv_client::KvClient;
+use homing_kv::api::{DeleteRequest, GetRequest, ListRequest, PutRequest, Version};
+use serde_json::{Map, Value, json};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Status};
+
+use crate::cli::{Asked, KvArgs, KvCommand, Output};
+use crate::{ask, output};
+
+/// Runs one call. Exits with 1 if a key that was asked for isn't there.
+pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
+    let kv = Kv::new(&ask::client_address(asked), Duration::from_millis(args.timeout_ms))?;
+    let answer = match args.command {
+        KvCommand::Put { space, key, value, idempotency_key } => {
+            kv.put(&space, &key, value, idempotency_key).await?
+        }
+        KvCommand::Get { space, key, primary } => kv.get(&space, &key, read(primary)).await?,
+        KvCommand::Del { space, key, idempotency_key } => kv.delete(&space, &key, idempotency_key).await?,
+        KvCommand::List { space, prefix, primary } => {
+            return kv.list(&space, &prefix, read(primary), asked.output).await;
+        }
+    };
+    match asked.output {
+        Output::Json => output::say_json(&answer.document)?,
+        Output::Table => answer.print(),
+    }
+    Ok(if answer.found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One real read through a client listener, of a space that nobody needs.
+pub(crate) async fn probe(client: &str) -> Result<()> {
+    let kv = Kv::new(client, Duration::from_secs(2))?;
+    kv.get("homing", "probe", Access::Read).await.map(drop)
+}
+
+const fn read(primary: bool) -> Access {
+    if primary { Access::ReadPrimary } else { Access::Read }
+}
+
+struct Kv {
+    client: KvClient<Client>,
+    timeout: Duration,
+}
+
+struct Answer {
+    document: Map<String, Value>,
+    value: Option<Vec<u8>>,
+    found: bool,
+}
+
+impl Kv {
+    fn new(address: &str, timeout: Duration) -> Result<Self> {
+        let limit = 2 * homing_kv::MAX_VALUE;
+        let client = KvClient::new(Client::new(address)?).max_decoding_message_size(limit);
+        Ok(Self { client, timeout })
+    }
+
+    async fn put(&self, space: &str, key: &str, value: String, name: Option<String>) -> Result<Answer> {
+        let value = if value == "-" { stdin()? } else { value.into_bytes() };
+        let message = PutRequest { key: key.into(), value: value.clone() };
+        let request = self.write(space, message, name)?;
+        let response = self.client.clone().put(request).await.map_err(explain)?;
+        let version = response.get_ref().version;
+        let mut document = document(space, key, version, response.metadata());
+        document.insert("value".to_owned(), text(&value));
+        Ok(Answer { document, value: None, found: true })
+    }
+
+    async fn get(&self, space: &str, key: &str, access: Access) -> Result<Answer> {
+        let request = self.request(space, access, GetRequest { key: key.into() })?;
+        let response = self.client.clone().get(request).await.map_err(explain)?;
+        let message = response.get_ref();
+        let mut document = document(space, key, message.version, response.metadata());
+        let value = message.found.then(|| message.value.clone());
+        document.insert("value".to_owned(), value.as_deref().map_or(Value::Null, text));
+        Ok(Answer { document, found: value.is_some(), value })
+    }
+
+    async fn delete(&self, space: &str, key: &str, name: Option<String>) -> Result<Answer> {
+        let request = self.write(space, DeleteRequest { key: key.into() }, name)?;
+        let response = self.client.clone().delete(request).await.map_err(explain)?;
+        let message = response.get_ref();
+        let mut document = document(space, key, message.version, response.metadata());
+        document.insert("found".to_owned(), message.found.into());
+        Ok(Answer { document, value: None, found: true })
+    }
+
+    /// Prints page after page, so that a large space needs no large memory; as JSON in one document.
+    async fn list(&self, space: &str, prefix: &str, access: Access, output: Output) -> Result<ExitCode> {
+        let mut items = Vec::new();
+        let mut after = Vec::new();
+        loop {
+            let message = ListRequest { prefix: prefix.into(), after, limit: 0 };
+            let request = self.request(space, access, message)?;
+            let page = self.client.clone().list(request).await.map_err(explain)?.into_inner();
+            for item in &page.items {
+                match output {
+                    Output::Table => output::say(&String::from_utf8_lossy(&item.key)),
+                    Output::Json => items.push(json!({
+                        "key": text(&item.key),
+                        "version": version_text(item.version),
+                        "size": item.size,
+                    })),
+                }
+            }
+            match page.items.last() {
+                Some(last) if page.more => after = last.key.clone(),
+                _ => break,
+            }
+        }
+        if output == Output::Json {
+            output::say_json(&json!({ "space": space, "prefix": prefix, "items": items }))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// A write bears a name, so that it may be tried again until it is answered.
+    fn write<T>(&self, space: &str, message: T, name: Option<String>) -> Result<Request<T>> {
+        let mut request = self.request(space, Access::Write, message)?;
+        let name = match name {
+            Some(name) => name.parse().context("--idempotency-key")?,
+            None => new_key(),
+        };
+        request.metadata_mut().insert("homing-idempotency-key", name.to_string().parse()?);
+        Ok(request)
+    }
+
+    fn request<T>(&self, space: &str, access: Access, message: T) -> Result<Request<T>> {
+        let space = Space::new(space)?;
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        let metadata = request.metadata_mut();
+        metadata.insert("homing-access", MetadataValue::from_static(access.as_str()));
+        match space.as_str().parse() {
+            Ok(literal) if space.as_str().trim_ascii() == space.as_str() => {
+                metadata.insert("homing-space", literal);
+            }
+            _ => {
+                let bytes = MetadataValue::from_bytes(space.as_str().as_bytes());
+                metadata.insert_bin("homing-space-bin", bytes);
+            }
+        }
+        Ok(request)
+    }
+}
+
+impl Answer {
+    /// For people: the value as it is if one was asked for, else how the call went.
+    fn print(&self) {
+        if let Some(value) = &self.value {
+            output::say_bytes(value);
+            if !value.ends_with(b"\n") {
+                output::say("");
+            }
+            return;
+        }
+        if !self.found {
+            output::complain("there is no such key");
+            return;
+        }
+        let field = |name| self.document.get(name).map(plain).unwrap_or_default();
+        output::say(&format!(
+            "version {}, served by {} ({}), {} hops, epoch {}, {} attempts",
+            field("version"),
+            field("served_by"),
+            field("role"),
+            field("hops"),
+            field("epoch"),
+            field("attempts")
+        ));
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn document(space: &str, key: &str, version: Option<Version>, metadata: &MetadataMap) -> Map<String, Value> {
+    let said = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
+    let number = |name: &str| said(name).and_then(|text| text.parse::<u64>().ok()).map_or(Value::Null, Value::from);
+    let word = |name: &str| said(name).map_or(Value::Null, Value::from);
+    let pairs = [
+        ("space", space.into()),
+        ("key", key.into()),
+        ("version", version_text(version)),
+        ("served_by", word("homing-served-by")),
+        ("role", word("homing-role")),
+        ("hops", number("homing-hops")),
+        ("epoch", number("homing-epoch")),
+        ("attempts", number("homing-attempts")),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// `epoch.seq`, which sorts as versions do within an epoch; null where there is none.
+fn version_text(version: Option<Version>) -> Value {
+    version.map_or(Value::Null, |version| format!("{}.{}", version.epoch, version.seq).into())
+}
+
+/// Bytes as JSON: text if they are UTF-8, else an object with their base64.
+fn text(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "base64": base64(bytes) }),
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let encoded = MetadataValue::from_bytes(bytes);
+    String::from_utf8_lossy(encoded.as_encoded_bytes()).into_owned()
+}
+
+fn stdin() -> Result<Vec<u8>> {
+    let mut value = Vec::new();
+    let limit = homing_kv::MAX_VALUE as u64 + 1;
+    std::io::stdin().take(limit).read_to_end(&mut value).context("can't read the value")?;
+    if value.len() > homing_kv::MAX_VALUE {
+        bail!("the value has more than {} bytes, the most a value may have", homing_kv::MAX_VALUE);
+    }
+    Ok(value)
+}
+
+/// A new name for a write.
+#[allow(clippy::disallowed_methods, reason = "a UUIDv7 bears the wall clock's time")]
+fn new_key() -> IdempotencyKey {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    IdempotencyKey::new(millis, homing::random())
+}
+
+/// A status as one line. What Homing itself says needs no code beside it.
+fn explain(status: Status) -> anyhow::Error {
+    if status.message().is_empty() { anyhow!("{:?}", status.code()) } else { anyhow!("{}", status.message()) }
+}

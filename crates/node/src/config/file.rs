@@ -1,0 +1,166 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// A configuration file as it stands. An unknown key is an error: most are misspelt ones.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConfigFile {
+    /// The cluster's name: a DNS name.
+    pub(crate) cluster: String,
+    /// Which of `nodes` this is.
+    pub(crate) id: String,
+    /// The folder for what must outlive a restart.
+    pub(crate) data: PathBuf,
+    /// What the node serves: `kv`, or the `host:port` of a service beside it.
+    #[serde(default = "kv")]
+    pub(crate) service: String,
+    /// Whether the service beside it executes a write with an idempotency key once.
+    #[serde(default)]
+    pub(crate) service_dedupes: bool,
+    pub(crate) listen: ListenFile,
+    pub(crate) tls: TlsFile,
+    #[serde(default)]
+    pub(crate) table: TableFile,
+    #[serde(default)]
+    pub(crate) limits: LimitsFile,
+    pub(crate) nodes: Vec<NodeFile>,
+}
+
+/// Where the node listens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenFile {
+    /// For its peers; by default its address in `nodes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<String>,
+    /// For clients, without TLS.
+    pub(crate) client: String,
+    /// For the operator.
+    pub(crate) admin: String,
+    /// Allows `client` and `admin` on an address that others can reach, without TLS.
+    #[serde(default)]
+    pub(crate) insecure: bool,
+}
+
+/// What the node proves itself with, as PEM files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsFile {
+    pub(crate) ca: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// What the node knows of the routing table when it starts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TableFile {
+    /// `placement`: computed from `nodes`, alike on each. `none`: learned from the others. Else a file, as
+    /// `homing table -o json` prints it.
+    pub(crate) source: String,
+    /// Replicas of each space, where `source` is `placement`.
+    pub(crate) replicas: usize,
+}
+
+impl Default for TableFile {
+    fn default() -> Self {
+        Self { source: "placement".to_owned(), replicas: 2 }
+    }
+}
+
+/// The bounds that one may want to change.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsFile {
+    /// The longest gRPC message, in bytes.
+    pub(crate) max_message: u64,
+    /// The longest header block between nodes, in bytes.
+    pub(crate) max_header_block: usize,
+    /// Requests under way at the node.
+    pub(crate) max_in_flight: usize,
+    /// Connections from peers.
+    pub(crate) max_connections: usize,
+    /// Connections from clients.
+    pub(crate) max_client_connections: usize,
+    /// Payload connections to each peer.
+    pub(crate) connections_per_peer: usize,
+    /// The deadline of a call that brings none, in milliseconds.
+    pub(crate) deadline_ms: u64,
+    /// How long a stopping node waits for running requests, in milliseconds.
+    pub(crate) drain_ms: u64,
+}
+
+impl Default for LimitsFile {
+    fn default() -> Self {
+        let wire = homing::Limits::default();
+        let router = homing::RouterOptions::default();
+        Self {
+            max_message: wire.max_message,
+            max_header_block: wire.max_header_block,
+            max_in_flight: router.max_in_flight,
+            max_connections: wire.max_connections,
+            max_client_connections: homing::ClientLimits::default().max_connections,
+            connections_per_peer: homing::PoolOptions::default().connections,
+            deadline_ms: 10_000,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+/// A node of the cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeFile {
+    pub(crate) id: String,
+    /// Where its peers reach it.
+    pub(crate) address: String,
+    /// The wire its peers reach it by: `quic` or `grpc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) transport: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rack: Option<String>,
+    /// Its share of the spaces relative to others; 0 for none.
+    #[serde(default = "one")]
+    pub(crate) weight: u32,
+}
+
+fn kv() -> String {
+    "kv".to_owned()
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl ConfigFile {
+    /// Reads a file. Paths in it are relative to its folder.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("can't read the configuration {}", path.display()))?;
+        let mut file: Self = toml::from_str(&text)
+            .map_err(|error| anyhow::anyhow!("{}: {}", path.display(), one_line(&text, &error)))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for relative in [&mut file.data, &mut file.tls.ca, &mut file.tls.certificate, &mut file.tls.key] {
+            *relative = folder.join(&*relative);
+        }
+        if !matches!(file.table.source.as_str(), "placement" | "none") {
+            file.table.source = folder.join(&file.table.source).to_string_lossy().into_owned();
+        }
+        Ok(file)
+    }
+}
+
+/// toml draws a picture over several lines; what is wrong and where fits on one.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    match line {
+        Some(line) => format!("line {line}: {}", error.message().replace('\n', " ")),
+        None => error.message().replace('\n', " "),
+    }
+}

@@ -1,0 +1,7 @@
+//! What a node is told by its configuration file: read as text, parsed into values that can't be wrong.
+
+mod file;
+mod parse;
+
+pub(crate) use file::{ConfigFile, LimitsFile, ListenFile, NodeFile, TableFile, TlsFile};
+pub(crate) use parse::{Config, Serve, TableSource};

@@ -1,0 +1,228 @@
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use homing::tls::{ClusterName, Credentials};
+use homing::{Locality, Member, Name, NodeId, WIRES, Wire};
+
+use super::ConfigFile;
+use super::file::NodeFile;
+
+/// A configuration that was checked: nothing in it is wrong in itself.
+pub(crate) struct Config {
+    pub(crate) cluster: ClusterName,
+    pub(crate) id: NodeId,
+    pub(crate) data: PathBuf,
+    pub(crate) serve: Serve,
+    pub(crate) listen: SocketAddr,
+    pub(crate) wire: Wire,
+    pub(crate) client: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    /// `client` or `admin` can be reached by others, without TLS, and that was allowed.
+    pub(crate) exposed: bool,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) table: TableSource,
+    pub(crate) nodes: Vec<Member>,
+    pub(crate) limits: homing::Limits,
+    pub(crate) client_limits: homing::ClientLimits,
+    pub(crate) pool: homing::PoolOptions,
+    pub(crate) router: homing::RouterOptions,
+    pub(crate) drain: Duration,
+    /// The file itself, for `/config`.
+    pub(crate) file: ConfigFile,
+}
+
+/// What a node serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Serve {
+    /// The reference service.
+    Kv,
+    /// A service in another process.
+    Upstream { address: String, dedupes: bool },
+}
+
+/// Where the table comes from when a node starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TableSource {
+    Placement { replicas: usize },
+    None,
+    File(PathBuf),
+}
+
+impl Config {
+    /// Reads and checks a configuration file, with the certificates that it names.
+    pub(crate) fn load(path: &Path) -> Result<Self> {
+        let file = ConfigFile::read(path)?;
+        Self::parse(file).with_context(|| format!("the configuration {} is wrong", path.display()))
+    }
+
+    fn parse(file: ConfigFile) -> Result<Self> {
+        let cluster: ClusterName = file.cluster.parse().context("cluster")?;
+        let id: NodeId = file.id.parse().context("id")?;
+        let nodes = nodes(&file.nodes)?;
+        let me = nodes
+            .iter()
+            .find(|node| node.id == id)
+            .with_context(|| format!("id: {id} is not in nodes: add a [[nodes]] entry for it, or mend the id"))?;
+        let listen = match &file.listen.node {
+            Some(address) => socket("listen.node", address)?,
+            None => socket("nodes.address", &me.address)?,
+        };
+        let wire: Wire = me.wire.parse().with_context(|| format!("nodes: {id}: transport"))?;
+        let client = socket("listen.client", &file.listen.client)?;
+        let admin = socket("listen.admin", &file.listen.admin)?;
+        let exposed = exposed(&file, client, admin)?;
+        let limits = homing::Limits {
+            max_message: positive("limits.max_message", file.limits.max_message)?,
+            max_header_block: positive("limits.max_header_block", file.limits.max_header_block)?,
+            max_connections: positive("limits.max_connections", file.limits.max_connections)?,
+            ..homing::Limits::default()
+        };
+        let mut router = homing::RouterOptions {
+            max_in_flight: positive("limits.max_in_flight", file.limits.max_in_flight)?,
+            ..homing::RouterOptions::default()
+        };
+        router.call.deadline = Duration::from_millis(positive("limits.deadline_ms", file.limits.deadline_ms)?);
+        Ok(Self {
+            serve: serve(&file)?,
+            listen,
+            wire,
+            client,
+            admin,
+            exposed,
+            credentials: Arc::new(credentials(&file, &cluster, &id)?),
+            table: match file.table.source.as_str() {
+                "placement" => TableSource::Placement { replicas: replicas(file.table.replicas)? },
+                "none" => TableSource::None,
+                path => TableSource::File(path.into()),
+            },
+            client_limits: homing::ClientLimits {
+                max_connections: positive(
+                    "limits.max_client_connections",
+                    file.limits.max_client_connections,
+                )?,
+                ..homing::ClientLimits::default()
+            },
+            pool: homing::PoolOptions {
+                connections: positive("limits.connections_per_peer", file.limits.connections_per_peer)?,
+                ..homing::PoolOptions::default()
+            },
+            limits,
+            router,
+            drain: Duration::from_millis(file.limits.drain_ms),
+            data: file.data.clone(),
+            cluster,
+            id,
+            nodes,
+            file,
+        })
+    }
+}
+
+fn nodes(files: &[NodeFile]) -> Result<Vec<Member>> {
+    let mut ids = HashSet::new();
+    let mut addresses = HashSet::new();
+    let mut nodes = Vec::with_capacity(files.len());
+    for file in files {
+        let node = node(file).with_context(|| format!("nodes: {}", file.id))?;
+        ensure!(ids.insert(node.id.clone()), "nodes: {} stands twice: each node has an id of its own", node.id);
+        ensure!(
+            addresses.insert((node.address.clone(), node.wire.clone())),
+            "nodes: the address {} stands twice: each node has one of its own",
+            node.address
+        );
+        nodes.push(node);
+    }
+    ensure!(!nodes.is_empty(), "nodes is empty: list every node of the cluster with [[nodes]]");
+    Ok(nodes)
+}
+
+fn node(file: &NodeFile) -> Result<Member> {
+    let name = |name: &Option<String>, key| -> Result<Option<Name>> {
+        name.as_deref().map(Name::new).transpose().context(key)
+    };
+    let (host, port) = file.address.rsplit_once(':').unwrap_or_default();
+    ensure!(
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
+        "address: {:?} is no address: use host:port, like 10.0.0.1:7400",
+        file.address
+    );
+    Ok(Member {
+        id: file.id.parse()?,
+        address: file.address.clone(),
+        wire: match &file.transport {
+            Some(wire) => {
+                ensure!(matches!(wire.as_str(), "grpc" | "quic"), "transport: {wire:?}: use \"quic\" or \"grpc\"");
+                wire.clone()
+            }
+            None => WIRES[0].as_str().to_owned(),
+        },
+        locality: Locality {
+            region: name(&file.region, "region")?,
+            zone: name(&file.zone, "zone")?,
+            rack: name(&file.rack, "rack")?,
+        },
+        weight: file.weight,
+    })
+}
+
+fn serve(file: &ConfigFile) -> Result<Serve> {
+    if file.service == "kv" {
+        return Ok(Serve::Kv);
+    }
+    homing::Client::new(&file.service).context("service: use \"kv\" or the address of a service")?;
+    Ok(Serve::Upstream { address: file.service.clone(), dedupes: file.service_dedupes })
+}
+
+fn socket(key: &str, address: &str) -> Result<SocketAddr> {
+    match address.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => bail!("{key}: {address:?} is no address: use ip:port, like 127.0.0.1:7400"),
+    }
+}
+
+fn exposed(file: &ConfigFile, client: SocketAddr, admin: SocketAddr) -> Result<bool> {
+    for (key, address) in [("listen.client", client), ("listen.admin", admin)] {
+        if !address.ip().is_loopback() {
+            ensure!(
+                file.listen.insecure,
+                "{key}: {address} can be reached by others and has no TLS: use a loopback address, or set listen.insecure = true"
+            );
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn credentials(file: &ConfigFile, cluster: &ClusterName, id: &NodeId) -> Result<Credentials> {
+    let read = |key: &str, path: &Path| {
+        std::fs::read(path).with_context(|| format!("tls.{key}: can't read {}", path.display()))
+    };
+    let ca = read("ca", &file.tls.ca)?;
+    let certificate = read("certificate", &file.tls.certificate)?;
+    let key = read("key", &file.tls.key)?;
+    Credentials::from_pem(cluster.clone(), id.clone(), &ca, &certificate, &key, wall_clock()).context("tls")
+}
+
+/// The wall clock, which certificates are checked by.
+#[allow(clippy::disallowed_methods, reason = "certificates are valid by the wall clock")]
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn positive<T: PartialEq + Default>(key: &str, value: T) -> Result<T> {
+    ensure!(value != T::default(), "{key} is 0: use at least 1");
+    Ok(value)
+}
+
+fn replicas(replicas: usize) -> Result<usize> {
+    ensure!(
+        replicas <= homing::MAX_REPLICAS,
+        "table.replicas is {replicas}: a space has at most {} replicas",
+        homing::MAX_REPLICAS
+    );
+    Ok(replicas)
+}

@@ -1,0 +1,98 @@
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use homing::NodeId;
+use homing::ca::{CertificateAuthority, Validity};
+use homing::tls::ClusterName;
+
+use super::{Plan, PlannedNode};
+
+/// What everyone may read.
+const OPEN: u32 = 0o644;
+
+/// What only its owner may read.
+const SECRET: u32 = 0o600;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Takes up the CA that was written to a folder; `None` if there is none.
+pub(crate) fn read_ca(folder: &Path, cluster: &ClusterName) -> Result<Option<CertificateAuthority>> {
+    let Some(certificate) = read(&folder.join("ca.pem"))? else { return Ok(None) };
+    let Some(key) = read(&folder.join("ca.key"))? else { return Ok(None) };
+    let ca = CertificateAuthority::load(cluster.clone(), certificate, key)
+        .with_context(|| format!("the CA in {} can't be used", folder.display()))?;
+    Ok(Some(ca))
+}
+
+/// Writes a CA to a folder.
+pub(crate) fn write_ca(folder: &Path, ca: &CertificateAuthority) -> Result<()> {
+    write_with(&folder.join("ca.key"), ca.key_pem(), SECRET)?;
+    write_with(&folder.join("ca.pem"), ca.certificate_pem(), OPEN)
+}
+
+/// Makes a certificate for a node and writes it to a folder, with its key.
+pub(crate) fn write_certificate(
+    folder: &Path,
+    ca: &CertificateAuthority,
+    node: &NodeId,
+    days: u32,
+) -> Result<()> {
+    let issued = ca.issue(node, validity(days))?;
+    write_with(&folder.join(format!("{node}.key")), &issued.key_pem, SECRET)?;
+    write_with(&folder.join(format!("{node}.pem")), &issued.certificate_pem, OPEN)
+}
+
+/// Writes a node's configuration to a folder.
+pub(crate) fn write_config(folder: &Path, plan: &Plan, node: &PlannedNode) -> Result<()> {
+    write(&folder.join(format!("{}.toml", node.id)), &plan.toml(node)?)
+}
+
+/// Writes a file that everyone may read. Who reads it sees all of it or what was there before.
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+    write_with(path, text, OPEN)
+}
+
+fn write_with(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = Path::new(&unfinished);
+    let written = || -> io::Result<()> {
+        // One that was left by a crash may have been made with another mode.
+        remove(unfinished)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(unfinished)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(unfinished, path)
+    };
+    written().with_context(|| format!("can't write {}", path.display()))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+    }
+}
+
+/// From a day ago, since the clocks of hosts differ, for so many days from now.
+pub(crate) fn validity(days: u32) -> Validity {
+    let now = now();
+    Validity { from: now - DAY, until: now + DAY * days }
+}
+
+/// The wall clock, which certificates are made and checked by.
+#[allow(clippy::disallowed_methods, reason = "certificates are valid by the wall clock")]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}

@@ -1,0 +1,200 @@
+//! `homing node`: one node, from its configuration to its end.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use homing::routing_table::{Diff, RoutingTable};
+use homing::{Epoch, Mounts, Node, NodeOptions, Peers, StaticAuthority, Upstream, placement};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::admin::{self, Admin};
+use crate::cli::{CheckConfigArgs, NodeArgs};
+use crate::config::{Config, Serve, TableSource};
+use crate::table_doc::TableDoc;
+use crate::table_file::TableFile;
+use crate::{logs, output};
+
+/// The epoch of a table that every node computes for itself. A table that the operator applies has a higher one.
+const FIRST_EPOCH: Epoch = Epoch::new(1);
+
+/// Runs a node until it is told to stop.
+pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
+    logs::start(args.log_format);
+    let mut config = Config::load(&args.config)?;
+    config.client = args.client.unwrap_or(config.client);
+    config.admin = args.admin.unwrap_or(config.admin);
+    let mut stop = Stop::listen(args.stop_with_stdin)?;
+    if config.exposed {
+        tracing::warn!("listen.insecure: clients or the operator are served without TLS, and others can reach it");
+    }
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("data: can't make the folder {}", config.data.display()))?;
+
+    // Counters bind to the recorder when they are made, so it comes first.
+    let metrics = admin::metrics()?;
+    let admin_socket = admin::bind(config.admin).await?;
+    let drain = config.drain;
+    let file = config.file.clone();
+    let table_file = TableFile::new(&config.data);
+    let node = start(config, &table_file).await?;
+    let following = tokio::spawn(table_file.follow(Arc::clone(node.table())));
+    tracing::info!(
+        id = %node.id(),
+        node = node.address(),
+        client = node.client_address().map(tracing::field::display),
+        admin = %admin_socket.local_addr()?,
+        "ready"
+    );
+
+    let admin = Admin::new(node, file, metrics);
+    let (stop_admin, admin_stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(admin::serve(admin_socket, Arc::clone(&admin), async {
+        let _ = admin_stopped.await;
+    }));
+    stop.told().await;
+    admin.stopping();
+    tracing::info!(in_flight = admin.node().in_flight(), "stopping: running requests may finish");
+    let code = tokio::select! {
+        () = admin.node().shutdown(drain) => ExitCode::SUCCESS,
+        () = stop.told() => {
+            tracing::warn!("stopped at once, as told again");
+            ExitCode::FAILURE
+        }
+    };
+    following.abort();
+    let _ = stop_admin.send(());
+    serving.abort();
+    Ok(code)
+}
+
+/// `homing check-config`: all that can be told without starting.
+pub(crate) fn check(args: &CheckConfigArgs) -> Result<()> {
+    let config = Config::load(&args.file)?;
+    first_table(&config)?;
+    output::say(&format!("{}: {} of cluster {} is right", args.file.display(), config.id, config.cluster));
+    Ok(())
+}
+
+async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
+    let first = first_table(&config)?;
+    let authority = StaticAuthority::new(&first);
+    let kept = table_file.read()?;
+    let keeping = table_file.clone();
+    let info = json!({
+        "id": config.id.as_str(),
+        "cluster": config.cluster.as_str(),
+        "admin": config.admin.to_string(),
+    });
+    let options = NodeOptions {
+        id: config.id.clone(),
+        nodes: config.nodes.clone(),
+        credentials: Arc::clone(&config.credentials),
+        listen: config.listen,
+        wire: config.wire,
+        client_listen: Some(config.client),
+        table: [Some(first), kept].into_iter().flatten().collect(),
+        authority: Arc::new(authority),
+        keep_table: Some(Arc::new(move |table| {
+            keeping.write(table).map_err(|error| format!("the table can't be kept: {error}"))
+        })),
+        info: info.to_string().into_bytes().into(),
+        limits: config.limits.clone(),
+        client_limits: config.client_limits.clone(),
+        pool: config.pool.clone(),
+        router: config.router.clone(),
+    };
+    Ok(Node::start(options, async |peers| mounts(&config, peers).map_err(|error| format!("{error:#}"))).await?)
+}
+
+/// The table that the configuration gives. It may be empty: then the node learns from its peers.
+fn first_table(config: &Config) -> Result<Diff> {
+    match &config.table {
+        TableSource::None => Ok(Diff::default()),
+        TableSource::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("table.source: can't read {}", path.display()))?;
+            TableDoc::parse(&text)
+                .and_then(|table| table.to_diff())
+                .with_context(|| format!("table.source: {} is no table", path.display()))
+        }
+        TableSource::Placement { replicas } => {
+            let members: Vec<_> = config
+                .nodes
+                .iter()
+                .map(|node| placement::Member {
+                    node: node.id.clone(),
+                    locality: node.locality.clone(),
+                    weight: node.weight,
+                })
+                .collect();
+            let goal = placement::Goal { replicas: *replicas };
+            placement::place(&members, goal, &RoutingTable::new().snapshot(), |_| FIRST_EPOCH)
+                .context("the nodes can't be given their spaces")
+        }
+    }
+}
+
+fn mounts(config: &Config, peers: Arc<dyn Peers>) -> Result<Mounts> {
+    match &config.serve {
+        Serve::Upstream { address, dedupes } => {
+            let upstream = Upstream::new(address, *dedupes).context("service")?;
+            Ok(Mounts { service: Arc::new(upstream), direct: Vec::new() })
+        }
+        Serve::Kv => {
+            let identity = homing_kv::Identity::new(config.cluster.as_str(), config.id.clone());
+            let store = homing_kv::Store::open(&config.data.join("kv.redb"), &identity).context("data")?;
+            let kv = homing_kv::Kv::start(store, config.id.clone(), peers);
+            Ok(Mounts { service: kv.service(), direct: vec![kv.replica()] })
+        }
+    }
+}
+
+/// When to stop: on SIGTERM, ctrl-C, or the end of standard input if that was asked for.
+struct Stop {
+    term: Signal,
+    interrupt: Signal,
+    stdin: Option<oneshot::Receiver<()>>,
+}
+
+impl Stop {
+    fn listen(with_stdin: bool) -> Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            stdin: with_stdin.then(stdin_ends),
+        })
+    }
+
+    /// Ends once for each time that the node is told to stop.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = ended(&mut self.stdin) => self.stdin = None,
+        }
+    }
+}
+
+async fn ended(stdin: &mut Option<oneshot::Receiver<()>>) {
+    match stdin {
+        Some(stdin) => {
+            let _ = stdin.await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whoever started this node holds its standard input open for as long as it lives itself.
+fn stdin_ends() -> oneshot::Receiver<()> {
+    let (ended, told) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut unread = [0; 64];
+        while std::io::stdin().read(&mut unread).is_ok_and(|read| read > 0) {}
+        let _ = ended.send(());
+    });
+    told
+}

@@ -1,0 +1,32 @@
+//! Real processes over the real network of this machine: what a user of the binary gets.
+//!
+//! Each cluster lives on loopback addresses of its own (127.x.y.z), so tests run in parallel and no port is guessed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says so by panicking")]
+
+mod cluster;
+mod failing_node;
+mod stale_table;
+mod stopping;
+mod support;
+mod wrong_input;
+
+/// One test on each wire that this build has.
+macro_rules! on_each_wire {
+    ($name:ident) => {
+        mod $name {
+            #[cfg(feature = "grpc")]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn over_grpc() {
+                super::$name("grpc").await;
+            }
+
+            #[cfg(feature = "quic")]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn over_quic() {
+                super::$name("quic").await;
+            }
+        }
+    };
+}
+pub(crate) use on_each_wire;

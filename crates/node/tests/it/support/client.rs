@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+use homing::{Access, Client};
+use homing_kv::api::kv_client::KvClient;
+use homing_kv::api::{DeleteRequest, GetRequest, PutRequest};
+use tokio::task::JoinSet;
+use tonic::{Request, Response, Status};
+
+/// A client of one node, which says how its calls went.
+#[derive(Clone)]
+pub(crate) struct Kv {
+    client: KvClient<Client>,
+    pub(crate) timeout: Duration,
+}
+
+/// How a call went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Served<T> {
+    pub(crate) value: T,
+    pub(crate) by: String,
+    pub(crate) role: String,
+    pub(crate) hops: u8,
+    pub(crate) epoch: u64,
+    pub(crate) attempts: u32,
+}
+
+impl Kv {
+    pub(crate) fn new(address: &str) -> Self {
+        let client = KvClient::new(Client::new(address).unwrap());
+        Self { client, timeout: Duration::from_secs(10) }
+    }
+
+    pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) async fn put(&self, space: &str, key: &str, value: &[u8]) -> Result<Served<()>, Status> {
+        let message = PutRequest { key: key.into(), value: value.to_vec() };
+        let request = self.request(space, Access::Write, message);
+        self.client.clone().put(request).await.map(|response| served(&response, ()))
+    }
+
+    pub(crate) async fn delete(&self, space: &str, key: &str) -> Result<Served<bool>, Status> {
+        let request = self.request(space, Access::Write, DeleteRequest { key: key.into() });
+        let response = self.client.clone().delete(request).await?;
+        Ok(served(&response, response.get_ref().found))
+    }
+
+    pub(crate) async fn get(&self, space: &str, key: &str) -> Result<Served<Option<Vec<u8>>>, Status> {
+        self.get_with(space, key, Access::Read).await
+    }
+
+    pub(crate) async fn get_with(
+        &self,
+        space: &str,
+        key: &str,
+        access: Access,
+    ) -> Result<Served<Option<Vec<u8>>>, Status> {
+        let request = self.request(space, access, GetRequest { key: key.into() });
+        let response = self.client.clone().get(request).await?;
+        let message = response.get_ref();
+        Ok(served(&response, message.found.then(|| message.value.clone())))
+    }
+
+    fn request<T>(&self, space: &str, access: Access, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request.metadata_mut().insert("homing-space", space.parse().unwrap());
+        request.metadata_mut().insert("homing-access", access.as_str().parse().unwrap());
+        request
+    }
+}
+
+fn served<M, T>(response: &Response<M>, value: T) -> Served<T> {
+    let said = |name: &str| {
+        let value = response.metadata().get(name).unwrap_or_else(|| panic!("{name} is missing"));
+        value.to_str().unwrap().to_owned()
+    };
+    Served {
+        value,
+        by: said("homing-served-by"),
+        role: said("homing-role"),
+        hops: said("homing-hops").parse().unwrap(),
+        epoch: said("homing-epoch").parse().unwrap(),
+        attempts: said("homing-attempts").parse().unwrap(),
+    }
+}
+
+/// Runs `call` for each item, 64 at a time.
+pub(crate) async fn every<I, F>(items: impl IntoIterator<Item = I>, call: impl Fn(I) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    for item in items {
+        if running.len() == 64 {
+            running.join_next().await.unwrap().unwrap();
+        }
+        running.spawn(call(item));
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+}

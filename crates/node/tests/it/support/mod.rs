@@ -1,0 +1,9 @@
+//! What the tests share: a cluster of real processes, and a client that says how its calls went.
+
+mod client;
+mod cluster;
+mod owners;
+
+pub(crate) use client::{Kv, Served, every};
+pub(crate) use cluster::{Cluster, Layout, Process, homing, output};
+pub(crate) use owners::OwnersOf;

@@ -1,0 +1,76 @@
+//! How much each node holds of what it should hold.
+
+use crate::topology::NodeIndex;
+
+/// How far a node may be from its quota, as a part of it, but never less than one slot.
+const SLACK: f64 = 0.05;
+
+/// How many slots each node holds, and how many it should.
+pub(crate) struct Load {
+    held: Vec<f64>,
+    quota: Vec<f64>,
+}
+
+impl Load {
+    pub(crate) fn new(quota: Vec<f64>) -> Self {
+        Self { held: vec![0.0; quota.len()], quota }
+    }
+
+    pub(crate) fn add(&mut self, node: NodeIndex) {
+        self.held[node] += 1.0;
+    }
+
+    pub(crate) fn shift(&mut self, from: NodeIndex, to: NodeIndex) {
+        self.held[from] -= 1.0;
+        self.held[to] += 1.0;
+    }
+
+    /// How full a node is; `dither` tells those apart that are equally full.
+    pub(crate) fn fullness(&self, node: NodeIndex, dither: f64) -> f64 {
+        (self.held[node] + dither) / self.quota[node]
+    }
+
+    pub(crate) fn balanced(&self) -> bool {
+        self.imbalance().is_none()
+    }
+
+    /// Whether one slot of `from` should go to `to`: it brings one of them nearer to its bounds, and the other not out
+    /// of them. `gently`: nor past its quota, so that those give who have more than they should.
+    pub(crate) fn should_move(&self, from: NodeIndex, to: NodeIndex, gently: bool) -> bool {
+        let gives = if gently { self.held[from] > self.quota[from] } else { self.gives(from) };
+        let takes = if gently { self.held[to] < self.quota[to] } else { self.takes(to) };
+        (self.under(to) && gives) || (self.over(from) && takes)
+    }
+
+    /// From where and to where one slot has to go, whatever way it takes; `None` if all nodes are in their bounds.
+    pub(crate) fn imbalance(&self) -> Option<(Vec<NodeIndex>, Vec<NodeIndex>)> {
+        let all = |is: fn(&Self, NodeIndex) -> bool| (0..self.held.len()).filter(move |node| is(self, *node));
+        if all(Self::over).next().is_some() {
+            Some((all(Self::over).collect(), all(Self::takes).collect()))
+        } else if all(Self::under).next().is_some() {
+            Some((all(Self::gives).collect(), all(Self::under).collect()))
+        } else {
+            None
+        }
+    }
+
+    fn gives(&self, node: NodeIndex) -> bool {
+        self.held[node] - 1.0 >= self.quota[node] - self.slack(node)
+    }
+
+    fn takes(&self, node: NodeIndex) -> bool {
+        self.held[node] + 1.0 <= self.quota[node] + self.slack(node)
+    }
+
+    fn over(&self, node: NodeIndex) -> bool {
+        self.held[node] > self.quota[node] + self.slack(node)
+    }
+
+    fn under(&self, node: NodeIndex) -> bool {
+        self.held[node] < self.quota[node] - self.slack(node)
+    }
+
+    fn slack(&self, node: NodeIndex) -> f64 {
+        (self.quota[node] * SLACK).max(1.0)
+    }
+}

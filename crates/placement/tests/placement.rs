@@ -1,0 +1,224 @@
+//! What a placement promises, from outside.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use homing_placement::{Goal, Member, PlacementError, place};
+use homing_routing_table::{Diff, Group, RoutingTable, Snapshot};
+use homing_types::{Epoch, Locality, Name, NodeId, Owners, Replica, ReplicaState, SLOTS, Slot, SpaceKey};
+use proptest::prelude::*;
+
+fn id(number: usize) -> NodeId {
+    NodeId::new(&format!("n{number:03}")).unwrap()
+}
+
+fn name(prefix: &str, number: usize) -> Option<Name> {
+    Some(Name::new(&format!("{prefix}{number}")).unwrap())
+}
+
+fn member(number: usize, zone: usize, rack: Option<usize>, weight: u32) -> Member {
+    let locality =
+        Locality { region: None, zone: name("z", zone), rack: rack.and_then(|rack| name("r", rack)) };
+    Member { node: id(number), locality, weight }
+}
+
+/// Equal nodes, in three zones by turns.
+fn three_zones(nodes: usize) -> Vec<Member> {
+    (0..nodes).map(|n| member(n, n % 3, None, 1)).collect()
+}
+
+prop_compose! {
+    fn a_member(number: usize)(
+        zone in 0..4_usize,
+        rack in prop::option::of(0..3_usize),
+        weight in prop_oneof![Just(4_u32), 1..12_u32],
+    ) -> Member {
+        member(number, zone, rack, weight)
+    }
+}
+
+fn members() -> impl Strategy<Value = Vec<Member>> {
+    (1..10_usize).prop_flat_map(|count| (0..count).map(a_member).collect::<Vec<_>>())
+}
+
+/// Members whose zones are alike, so that the spread leaves the choice to weight alone.
+fn even_members() -> impl Strategy<Value = Vec<Member>> {
+    (1..4_usize, prop::collection::vec(1..6_u32, 1..4)).prop_map(|(racks, weights)| {
+        let nodes =
+            weights.iter().enumerate().flat_map(|(n, weight)| (0..4).map(move |zone| (zone, n, *weight)));
+        nodes.enumerate().map(|(i, (zone, n, weight))| member(i, zone, Some(n % racks), weight)).collect()
+    })
+}
+
+fn goal() -> impl Strategy<Value = Goal> {
+    (0..4_usize).prop_map(|replicas| Goal { replicas })
+}
+
+fn run(members: &[Member], goal: Goal, table: &RoutingTable) -> Diff {
+    let snapshot = table.snapshot();
+    place(members, goal, &snapshot, |slot| Epoch::new(snapshot.epoch(slot).number() + 1)).unwrap()
+}
+
+fn placed(members: &[Member], goal: Goal) -> RoutingTable {
+    let table = RoutingTable::new();
+    table.apply(&run(members, goal, &table)).unwrap();
+    table
+}
+
+/// The table after another placement, and how it was before.
+fn replaced(table: RoutingTable, members: &[Member], goal: Goal) -> (Arc<Snapshot>, RoutingTable) {
+    let before = table.snapshot();
+    table.apply(&run(members, goal, &table)).unwrap();
+    (before, table)
+}
+
+fn all_owners(table: &Snapshot) -> Vec<Owners> {
+    Slot::all().map(|slot| table.group(slot).unwrap().owners).collect()
+}
+
+/// Primaries and copies of each node.
+fn loads(table: &RoutingTable) -> BTreeMap<NodeId, (f64, f64)> {
+    let mut loads: BTreeMap<NodeId, (f64, f64)> = BTreeMap::new();
+    for owners in all_owners(&table.snapshot()) {
+        loads.entry(owners.primary().clone()).or_default().0 += 1.0;
+        for node in owners.nodes() {
+            loads.entry(node.clone()).or_default().1 += 1.0;
+        }
+    }
+    loads
+}
+
+fn share(member: &Member, members: &[Member]) -> f64 {
+    let all: f64 = members.iter().map(|member| f64::from(member.weight)).sum();
+    SLOTS as f64 * f64::from(member.weight) / all
+}
+
+fn near(load: f64, share: f64) -> bool {
+    (load - share).abs() <= (share * 0.05).max(1.0) + 1e-6
+}
+
+fn primaries_are_balanced(table: &RoutingTable, members: &[Member]) -> Result<(), TestCaseError> {
+    let loads = loads(table);
+    for member in members {
+        let load = loads.get(&member.node).map_or(0.0, |load| load.0);
+        let share = share(member, members);
+        prop_assert!(near(load, share), "{}: {load} primaries, share {share} of {members:?}", member.node);
+    }
+    Ok(())
+}
+
+/// Pairs that share a zone, and pairs that share a rack.
+fn crowding(nodes: &[&Member]) -> (usize, usize) {
+    let pairs = || nodes.iter().enumerate().flat_map(|(i, a)| nodes[..i].iter().map(move |b| (a, b)));
+    let zone = pairs().filter(|(a, b)| a.locality.same_zone(&b.locality)).count();
+    (zone, pairs().filter(|(a, b)| a.locality.same_rack(&b.locality)).count())
+}
+
+/// By trying all of them.
+fn least_crowding(members: &[Member], size: usize) -> (usize, usize) {
+    let choices = 0..1_usize << members.len();
+    let group = |choice: usize| {
+        members.iter().enumerate().filter(move |(i, _)| choice & (1 << i) != 0).map(|(_, member)| member)
+    };
+    let groups = choices.filter(|choice| choice.count_ones() as usize == size);
+    groups.map(|choice| crowding(&group(choice).collect::<Vec<_>>())).min().unwrap()
+}
+
+fn owners_are_apart(table: &RoutingTable, members: &[Member], goal: Goal) -> Result<(), TestCaseError> {
+    let by_id: BTreeMap<_, _> = members.iter().map(|member| (&member.node, member)).collect();
+    let size = members.len().min(goal.replicas + 1);
+    let least = least_crowding(members, size);
+    for owners in all_owners(&table.snapshot()) {
+        let nodes: Vec<_> = owners.nodes().map(|node| by_id[node]).collect();
+        prop_assert_eq!(nodes.len(), size);
+        prop_assert_eq!(crowding(&nodes), least, "{:?} of {:?}", nodes, members);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn primaries_follow_the_weights_and_owners_stand_apart(members in members(), goal in goal()) {
+        let table = placed(&members, goal);
+        primaries_are_balanced(&table, &members)?;
+        owners_are_apart(&table, &members, goal)?;
+    }
+
+    #[test]
+    fn copies_follow_the_weights_where_zones_are_alike(members in even_members(), goal in goal()) {
+        let table = placed(&members, goal);
+        let loads = loads(&table);
+        for member in &members {
+            let (load, share) = (loads[&member.node].1, share(member, &members) * (goal.replicas + 1) as f64);
+            prop_assert!(near(load, share), "{}: {load} copies, share {share} of {members:?}", member.node);
+        }
+    }
+
+    #[test]
+    fn any_table_is_made_right_and_then_left_alone(old in members(), new in members(), goals in (goal(), goal())) {
+        let (_, table) = replaced(placed(&old, goals.0), &new, goals.1);
+        primaries_are_balanced(&table, &new)?;
+        owners_are_apart(&table, &new, goals.1)?;
+        prop_assert!(run(&new, goals.1, &table).is_empty());
+    }
+
+    #[test]
+    fn the_order_of_the_members_does_not_matter(
+        (members, shuffled) in members().prop_flat_map(|m| (Just(m.clone()), Just(m).prop_shuffle())),
+        goal in goal(),
+    ) {
+        let table = RoutingTable::new();
+        prop_assert_eq!(run(&members, goal, &table), run(&shuffled, goal, &table));
+    }
+
+    #[test]
+    fn a_join_moves_about_the_share_of_the_new_node(
+        (count, weight) in (3..40_usize, prop_oneof![Just(1_u32), 1..3_u32]),
+        goal in goal(),
+    ) {
+        let mut members = three_zones(count);
+        let table = placed(&members, goal);
+        members.push(member(count, count % 3, None, weight));
+        let (before, table) = replaced(table, &members, goal);
+        primaries_are_balanced(&table, &members)?;
+        calm(&before, &table, share(&members[count], &members), goal)?;
+    }
+
+    #[test]
+    fn a_leave_or_a_drain_moves_about_the_share_of_the_old_node(
+        (count, gone, drained) in (4..40_usize).prop_flat_map(|n| (Just(n), 0..n, any::<bool>())),
+        goal in goal(),
+    ) {
+        let all = three_zones(count);
+        let table = placed(&all, goal);
+        let mut members = all.clone();
+        members[gone].weight = 0;
+        if !drained {
+            members.remove(gone);
+        }
+        let (before, table) = replaced(table, &members, goal);
+        members.retain(|member| member.weight > 0);
+        primaries_are_balanced(&table, &members)?;
+        prop_assert!(!loads(&table).contains_key(&all[gone].node));
+        calm(&before, &table, share(&all[gone], &all), goal)?;
+    }
+}
+
+/// No more moves than a tenth above the ideal: of primaries, and, where the zones stay alike enough, of copies.
+fn calm(before: &Snapshot, after: &RoutingTable, share: f64, goal: Goal) -> Result<(), TestCaseError> {
+    let (before, after) = (all_owners(before), all_owners(&after.snapshot()));
+    let pairs = || before.iter().zip(&after);
+    let primaries = pairs().filter(|(before, after)| before.primary() != after.primary()).count() as f64;
+    let new = |(before, after): (&Owners, &Owners)| {
+        after.nodes().filter(|node| before.nodes().all(|old| old != *node)).count()
+    };
+    let copies = pairs().map(new).sum::<usize>() as f64;
+    let ideal = share * (goal.replicas + 1) as f64;
+    let n = |all: &[Owners]| all.iter().flat_map(|o| o.nodes().cloned()).collect::<std::collections::BTreeSet<_>>().len();
+    println!("CALM p {:.3} c {:.3} {}->{} k {}", primaries / share, copies / ideal, n(&before), n(&after), goal.replicas + 1);
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Every call ends by its deadline, with an error that names what was tried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_failover::Verdict;
+use homing_router::{CallError, GROUP_PATH, Gate, PoolOptions};
+use homing_types::{Access, Outcome, Role, SpaceKey};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::support::{Behaviour, Cluster, Fault, Served, Setup, call_within, eventually, group, settle};
+
+const DEADLINE: Duration = Duration::from_millis(500);
+
+/// Calls with [`DEADLINE`] and returns the error, which comes in time.
+async fn fails(cluster: &Cluster, entry: &str, access: Access) -> CallError {
+    let began = Instant::now();
+    let error = cluster.call(entry, call_within(access, DEADLINE)).await.expect_err("no answer");
+    // A timer of tokio may fire up to a millisecond late.
+    assert!(began.elapsed() <= DEADLINE + Duration::from_millis(1), "{:?}: {error}", began.elapsed());
+    assert!(error.to_string().contains("acme"), "{error}");
+    error
+}
+
+fn names(error: &CallError, parts: &[&str]) {
+    let text = error.to_string();
+    assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} in {text:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_owners_are_all_dead_names_them() {
+    let mut cluster = Cluster::knowing(["a1", "b1", "c1"], group(5, &["b1", "c1"]));
+    cluster.kill("b1");
+    cluster.kill("c1");
+    for access in Access::ALL {
+        let error = fails(&cluster, "a1", access).await;
+        assert_eq!(
+            error.verdict,
+            Verdict::Expired { last: Some(Outcome::NotSent) },
+            "{access}: not executed"
+        );
+        names(&error, &["b1", "c1", "not-sent", "connection refused", access.as_str()]);
+        assert_eq!(error.attempts, error.tried.iter().map(|tried| tried.times).sum());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_owners_all_hang_ends_in_time() {
+    for entry in ["a1", "b1"] {
+        let cluster = Cluster::knowing(["a1", "b1", "c1"], group(5, &["b1", "c1"]));
+        for id in ["b1", "c1"] {
+            cluster.node(id).service.always(Behaviour::hang());
+        }
+        let error = fails(&cluster, entry, Access::Read).await;
+        assert_eq!(error.verdict, Verdict::Expired { last: Some(Outcome::MaybeSent) }, "at {entry}");
+        names(&error, &["b1", "c1", "maybe-sent"]);
+        let error = fails(&cluster, entry, Access::Write).await;
+        assert_eq!(error.verdict, Verdict::Ambiguous, "at {entry}");
+        names(&error, &["b1", "maybe-sent"]);
+        settle().await;
+        let log = cluster.log();
+        assert_eq!(log.given_up, log.executed.len(), "nobody works on past the deadline");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_which_nothing_is_known_and_nobody_reached_names_whom_it_asked() {
+    let mut cluster = Cluster::of(["a1", "b1", "c1"]);
+    cluster.kill("b1");
+    cluster.kill("c1");
+    let error = fails(&cluster, "a1", Access::Write).await;
+    assert_eq!(error.verdict, Verdict::Expired { last: Some(Outcome::NotSent) });
+    names(&error, &["b1", "c1", "connection refused"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_which_nobody_knows_anything_says_so() {
+    let error = fails(&Cluster::of(["a1", "b1", "c1"]), "a1", Access::Read).await;
+    names(&error, &["b1", "c1", "not-owner"]);
+    let error = fails(&Cluster::of(["a1"]), "a1", Access::Read).await;
+    names(&error, &["a1", "not-owner", "nobody to ask"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_comes_after_its_deadline_is_not_executed() {
+    let cluster = Cluster::knowing(["a1", "b1"], group(5, &["b1"]));
+    for entry in ["a1", "b1"] {
+        let error = cluster.call(entry, call_within(Access::Write, Duration::ZERO)).await.unwrap_err();
+        assert_eq!(error.verdict, Verdict::Expired { last: None });
+    }
+    assert_eq!(cluster.log().executed, []);
+    assert_eq!(cluster.faults.crossings().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_owner_learns_too_late_it_does_not_execute() {
+    let cluster = Cluster::of(["a1", "b1"]);
+    cluster.learns("a1", group(6, &["b1"]));
+    let arrive = Arc::new(Semaphore::new(0));
+    cluster.faults.set("b1", "a1", Fault::HoldDirect(Arc::clone(&arrive)));
+    fails(&cluster, "a1", Access::Write).await;
+    arrive.add_permits(1);
+    eventually("b1 has learned", || cluster.epoch("b1") == 6).await;
+    settle().await;
+    assert_eq!(cluster.log().executed, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_hangs_does_not_hold_a_call_past_its_deadline() {
+    let cluster = Cluster::of(["a1", "b1", "c1"]);
+    let mut large = group(6, &["c1"]);
+    let neighbours =
+        (1..=1_000).map(|bits| SpaceKey::from_u128(crate::support::space().key().as_u128() ^ bits));
+    large.pins = neighbours.map(|key| (key, large.owners.clone())).collect();
+    cluster.learns("a1", group(5, &["b1"]));
+    cluster.learns("b1", large);
+    cluster.faults.set("b1", "c1", Fault::Cut);
+    cluster.faults.set("a1", "c1", Fault::Cut);
+    cluster.faults.set("a1", "b1", Fault::HoldDirect(Arc::new(Semaphore::new(0))));
+    fails(&cluster, "a1", Access::Write).await;
+    assert_eq!(cluster.faults.directs(GROUP_PATH), 1);
+}
+
+/// Holds the writes of every space.
+struct NoWrites;
+
+impl Gate for NoWrites {
+    fn closed(&self, _: SpaceKey, role: Role) -> Option<Duration> {
+        (role == Role::Primary).then_some(Duration::from_millis(100))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_gate_holds_what_it_holds_and_nothing_else() {
+    let setup = Setup { gate: Arc::new(NoWrites), pool: PoolOptions::default(), ..Setup::default() };
+    let cluster = Cluster::with(["a1", "b1", "c1"], setup);
+    cluster.all_learn(group(5, &["b1", "c1"]));
+    let error = fails(&cluster, "a1", Access::Write).await;
+    assert_eq!(error.verdict, Verdict::Expired { last: Some(Outcome::NotReady) });
+    names(&error, &["b1", "holds its requests back"]);
+    assert_eq!(Served::of(&cluster.read("a1").await).by, "c1");
+    assert_eq!(cluster.log().effects, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_call_cancels_its_execution_wherever_it_runs() {
+    for (entry, cut) in [("b1", false), ("a1", false), ("a1", true)] {
+        let cluster = Cluster::knowing(["a1", "b1", "c1"], group(5, &["b1", "c1"]));
+        cluster.node("b1").service.always(Behaviour::hang());
+        if cut {
+            cluster.faults.set("a1", "b1", Fault::Cut);
+        }
+        tokio::select! {
+            _ = cluster.write(entry) => panic!("the service hangs"),
+            () = cluster.until("b1 executes", |log| log.executed.len() == 1) => {}
+        }
+        cluster.until("b1 gave up", |log| log.given_up == 1).await;
+        eventually("all is quiet", || cluster.ids().all(|id| cluster.node(id).router.in_flight() == 0)).await;
+    }
+}

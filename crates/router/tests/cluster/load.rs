@@ -1,0 +1,65 @@
+//! What is over a bound is refused, cheaply and clearly.
+
+use std::sync::Arc;
+
+use homing_failover::Verdict;
+use homing_router::RouterOptions;
+use homing_transport::Kind;
+use homing_types::{Access, Outcome};
+use tokio::sync::Semaphore;
+
+use crate::support::{Behaviour, Cluster, Served, Setup, call, group, routed};
+
+fn small(max_in_flight: usize) -> Setup {
+    Setup { options: RouterOptions { max_in_flight, ..RouterOptions::default() }, ..Setup::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_at_its_limit_refuses_and_is_asked_again_later() {
+    let cluster = Cluster::with(["a1", "b1", "c1"], small(1));
+    cluster.all_learn(group(5, &["b1"]));
+    let permits = Arc::new(Semaphore::new(0));
+    cluster.node("b1").service.first(Behaviour::Hold(Arc::clone(&permits)));
+    let second = async {
+        cluster.until("b1 executes", |log| log.executed.len() == 1).await;
+        let reply = cluster.says("a1", "b1", Kind::Routed(routed(Access::Write, 5))).await;
+        assert_eq!(reply.head.outcome, Some(Outcome::Overloaded));
+        assert!(reply.head.retry_after.is_some());
+        assert!(reply.head.reason.contains("max_in_flight"), "{}", reply.head.reason);
+        let asked = cluster.faults.crossed("c1", "b1");
+        let freed = async {
+            while cluster.faults.crossed("c1", "b1") < asked + 3 {
+                tokio::task::yield_now().await;
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            permits.add_permits(1);
+        };
+        tokio::join!(cluster.write("c1"), freed).0
+    };
+    let (first, second) = tokio::join!(cluster.write("a1"), second);
+    assert_eq!(Served::of(&first), Served::by_primary("b1", 1, 5));
+    let second = Served::of(&second);
+    assert!(second.attempts > 3, "{second:?}");
+    assert_eq!(cluster.log().effects, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_at_its_limit_refuses_at_once() {
+    let cluster = Cluster::with(["a1", "b1"], small(2));
+    cluster.all_learn(group(5, &["b1"]));
+    cluster.node("b1").service.always(Behaviour::hang());
+    let third = async {
+        cluster.until("b1 executes both", |log| log.executed.len() == 2).await;
+        cluster.call("a1", call(Access::Read)).await.unwrap_err()
+    };
+    tokio::select! {
+        _ = cluster.write("a1") => panic!("the service hangs"),
+        _ = cluster.write("a1") => panic!("the service hangs"),
+        error = third => {
+            assert_eq!(error.verdict, Verdict::Exhausted { last: Some(Outcome::Overloaded) });
+            assert_eq!(error.attempts, 0);
+            assert!(error.to_string().contains("a1") && error.to_string().contains("max_in_flight"), "{error}");
+        }
+    }
+    assert_eq!(cluster.counted("homing_overloaded_total"), 1);
+}

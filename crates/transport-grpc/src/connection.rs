@@ -1,0 +1,203 @@
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use homing_transport::wire::headers;
+use homing_transport::{
+    Body, BoxFuture, Connection, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
+};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{StatusCode, Uri, uri};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::fault::{self, End};
+use crate::hop_by_hop;
+use crate::incoming::Incoming;
+use crate::keepalive::Keepalive;
+use crate::upload::Upload;
+
+/// One HTTP/2 connection to one peer.
+pub(crate) struct GrpcConnection {
+    peer: Peer,
+    authority: Authority,
+    limits: Limits,
+    h2: SendRequest<Bytes>,
+    /// Places for requests without a reply yet; closed when the connection takes no more. What waits here is
+    /// certainly not sent. A reply whose body still comes counts for h2 alone, which makes later requests
+    /// wait too: whoever collects replies before it reads them must not wait for itself.
+    places: Arc<Semaphore>,
+    /// Why the connection takes no new requests, when it doesn't.
+    end: watch::Receiver<Option<End>>,
+    /// Tells the driver that nobody holds this connection any more. Dropped after `h2`.
+    _held: mpsc::Sender<()>,
+}
+
+impl GrpcConnection {
+    /// A connection over a handshake that is complete, and the task that drives it.
+    pub(crate) fn start<T>(
+        peer: Peer,
+        authority: Authority,
+        limits: Limits,
+        h2: SendRequest<Bytes>,
+        wire: h2::client::Connection<T, Bytes>,
+        keepalive: Keepalive,
+    ) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let max = (limits.max_streams as usize).min(wire.max_concurrent_send_streams());
+        let places = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let (end_sender, end) = watch::channel(None);
+        let (held_sender, held) = mpsc::channel(1);
+        let driver = Driver {
+            wire,
+            keepalive,
+            h2: Some(h2.clone()),
+            places: Arc::clone(&places),
+            end: end_sender,
+            held,
+        };
+        tokio::spawn(driver.run());
+        Self { peer, authority, limits, h2, places, end, _held: held_sender }
+    }
+
+    async fn call(&self, head: Head, mut request: http::Request<Body>) -> Result<Reply, SendError> {
+        headers::write_head(&head, request.headers_mut());
+        hop_by_hop::strip(request.headers_mut());
+        let outgoing = prepare(&head, request, 0, &self.limits)?;
+        let place = outgoing.place(Arc::clone(&self.places).acquire_owned()).await?;
+        let place = place.map_err(|_closed| self.takes_none())?;
+        let (mut request, outgoing) = outgoing.split();
+        if let Some(remaining) = outgoing.remaining() {
+            headers::write_remaining(remaining, request.headers_mut());
+        }
+        *request.uri_mut() = self.absolute(request.uri());
+        outgoing.run(self.exchange(request, place)).await
+    }
+
+    async fn exchange(
+        &self,
+        request: http::Request<Body>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Reply, SendError> {
+        let (parts, body) = request.into_parts();
+        let empty = http_body::Body::is_end_stream(&body);
+        let request = http::Request::from_parts(parts, ());
+        let (mut response, stream) = self.h2.clone().send_request(request, empty).map_err(|error| {
+            // h2 refuses what it has not queued.
+            SendError::not_sent(SendErrorKind::Unreachable, format!("{}: {error}", self.peer))
+        })?;
+        let mut upload = if empty { Upload::Done } else { Upload::new(body, stream) };
+        let response = poll_fn(|cx| {
+            upload.advance(cx);
+            Pin::new(&mut response).poll(cx)
+        });
+        let response = response.await;
+        drop(place);
+        match response {
+            Ok(response) => self.reply(response, upload.outlive_call()),
+            Err(error) => Err(self.explain(&error, &upload)),
+        }
+    }
+
+    fn reply(&self, response: http::Response<h2::RecvStream>, upload: Upload) -> Result<Reply, SendError> {
+        let (mut parts, stream) = response.into_parts();
+        if parts.status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            && !parts.headers.contains_key(headers::HOPS)
+        {
+            // The peer's h2 answered in place of its handler.
+            let message =
+                format!("{}: the request's header block is over the peer's max_header_block", self.peer);
+            return Err(SendError::not_sent(SendErrorKind::Limit, message));
+        }
+        let head = headers::read_reply_head(&mut parts.headers).map_err(|error| {
+            SendError::maybe_sent(SendErrorKind::Protocol, format!("{}: {error}", self.peer))
+        })?;
+        let body = Incoming::reply(stream, upload);
+        Ok(Reply { head, response: http::Response::from_parts(parts, body) })
+    }
+
+    fn explain(&self, error: &h2::Error, upload: &Upload) -> SendError {
+        match upload.failure() {
+            Some(failure) => SendError::maybe_sent(SendErrorKind::Body, failure.to_string()),
+            None => fault::send(&self.peer, error, *self.end.borrow()),
+        }
+    }
+
+    fn takes_none(&self) -> SendError {
+        let end = self.end.borrow().unwrap_or(End::GoingAway);
+        SendError::not_sent(SendErrorKind::Unreachable, format!("{}: {end}", self.peer))
+    }
+
+    /// HTTP/2 has no request without scheme and authority. The peer's handler sees the path alone.
+    fn absolute(&self, uri: &Uri) -> Uri {
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(Scheme::HTTPS);
+        parts.authority = Some(self.authority.clone());
+        let path = uri.path_and_query().cloned();
+        parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
+impl Connection for GrpcConnection {
+    fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+        Box::pin(self.call(head, request))
+    }
+
+    fn is_open(&self) -> bool {
+        !self.places.is_closed()
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        let mut end = self.end.clone();
+        Box::pin(async move {
+            // An error means that the driver has ended: closed too.
+            let _ = end.wait_for(Option::is_some).await;
+        })
+    }
+}
+
+/// What moves a connection's bytes, for as long as somebody holds the connection or an exchange runs.
+struct Driver<T> {
+    wire: h2::client::Connection<T, Bytes>,
+    keepalive: Keepalive,
+    /// Held only as long as the connection is: h2 closes when nobody can send.
+    h2: Option<SendRequest<Bytes>>,
+    places: Arc<Semaphore>,
+    end: watch::Sender<Option<End>>,
+    held: mpsc::Receiver<()>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    async fn run(mut self) {
+        let end = poll_fn(|cx| {
+            if self.h2.is_some() && self.held.poll_recv(cx).is_ready() {
+                self.h2 = None;
+            }
+            if Pin::new(&mut self.wire).poll(cx).is_ready() {
+                return Poll::Ready(End::Lost);
+            }
+            if self.keepalive.poll_lost(cx).is_ready() {
+                return Poll::Ready(End::Silent);
+            }
+            // A GOAWAY shows nowhere else while requests are running.
+            if self.h2.as_mut().is_some_and(|h2| matches!(h2.poll_ready(cx), Poll::Ready(Err(_)))) {
+                self.close(End::GoingAway);
+            }
+            Poll::Pending
+        })
+        .await;
+        self.close(end);
+    }
+
+    /// The reason stands before the wire is dropped and its requests fail.
+    fn close(&self, end: End) {
+        self.places.close();
+        self.end.send_if_modified(|last| last.replace(end) != Some(end));
+    }
+}

@@ -1,0 +1,218 @@
+//! Bodies: what pumps one into a stream, and what reads one from a stream.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use homing_transport::wire::binary;
+use homing_transport::{Body, BodyError};
+use http_body::{Body as HttpBody, Frame as BodyFrame};
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use crate::frame::{Batch, Frame};
+use crate::gate::Pass;
+use crate::stream::{Code, Receiver, Sender};
+
+/// Writes what `batch` holds and then `body` to its end. What is ready together leaves together.
+///
+/// That the peer reads no more, or is lost, is no error: the half that receives says so.
+///
+/// # Errors
+/// That of the body. What was gathered before is in `batch` then.
+pub(crate) async fn pump(sender: &mut Sender, batch: &mut Batch, mut body: Body) -> Result<(), BodyError> {
+    let mut stopped = pin!(sender.stopped());
+    loop {
+        let gathered = poll_fn(|cx| {
+            let gathered = poll_gather(&mut body, batch, cx);
+            if gathered.is_pending() && stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            gathered.map(Some)
+        });
+        let Some(more) = gathered.await.transpose()? else { return Ok(()) };
+        if sender.write(batch).await.is_err() {
+            return Ok(());
+        }
+        if let More::No = more {
+            sender.finish();
+            return Ok(());
+        }
+    }
+}
+
+/// Whether more of a body follows.
+enum More {
+    Yes,
+    No,
+}
+
+/// Adds what is ready of `body` to `batch`, and waits only if that leaves it empty.
+fn poll_gather(body: &mut Body, batch: &mut Batch, cx: &mut Context<'_>) -> Poll<Result<More, BodyError>> {
+    while !batch.is_full() {
+        match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => batch.data(data),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    batch.trailers(|out| binary::encode_trailers(&trailers, out));
+                    return Poll::Ready(Ok(More::No));
+                }
+            },
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+            Poll::Ready(None) => {
+                batch.end();
+                return Poll::Ready(Ok(More::No));
+            }
+            Poll::Pending if batch.is_empty() => return Poll::Pending,
+            Poll::Pending => break,
+        }
+    }
+    Poll::Ready(Ok(More::Yes))
+}
+
+/// A request's body on its way, in a task of its own if it isn't all written at once: the reply may come
+/// and be read meanwhile. Dropping it cuts the body short.
+#[derive(Debug)]
+pub(crate) struct Upload(Option<AbortHandle>);
+
+impl Upload {
+    /// Writes as far as that goes without waiting. If the body fails, so does `reply`.
+    pub(crate) async fn start(
+        mut sender: Sender,
+        mut batch: Batch,
+        body: Body,
+        pass: Arc<Pass>,
+        reply: Arc<Mutex<Receiver>>,
+    ) -> Self {
+        let mut uploading = Box::pin(async move {
+            if let Err(error) = pump(&mut sender, &mut batch, body).await {
+                sender.reset(Code::of(&error));
+                reply.lock().fail(error);
+            }
+            drop(pass);
+        });
+        match poll_fn(|cx| Poll::Ready(uploading.as_mut().poll(cx))).await {
+            Poll::Ready(()) => Self(None),
+            Poll::Pending => Self(Some(tokio::spawn(uploading).abort_handle())),
+        }
+    }
+
+    /// Lets the body go on although the reply is complete: the peer stops it if it wants no more.
+    fn go_on(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// A body that arrives. Dropping it before its end cancels the exchange.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    receiver: Arc<Mutex<Receiver>>,
+    max_header_block: usize,
+    /// Of a reply: the request's body that may still be on its way.
+    upload: Option<Upload>,
+    pass: Option<Arc<Pass>>,
+    ended: bool,
+}
+
+impl Incoming {
+    /// The body of a request. One that is all here already is no stream.
+    pub(crate) fn of_request(mut receiver: Receiver, max_header_block: usize) -> Body {
+        match receiver.whole_body() {
+            Some(bytes) => bytes.into(),
+            None => Body::new(Self {
+                receiver: Arc::new(Mutex::new(receiver)),
+                max_header_block,
+                upload: None,
+                pass: None,
+                ended: false,
+            }),
+        }
+    }
+
+    /// The body of a reply. One that is all here already is no stream.
+    pub(crate) fn of_reply(
+        receiver: Arc<Mutex<Receiver>>,
+        max_header_block: usize,
+        mut upload: Upload,
+        pass: Arc<Pass>,
+    ) -> Body {
+        let whole = receiver.lock().whole_body();
+        match whole {
+            Some(bytes) => {
+                upload.go_on();
+                bytes.into()
+            }
+            None => Body::new(Self {
+                receiver,
+                max_header_block,
+                upload: Some(upload),
+                pass: Some(pass),
+                ended: false,
+            }),
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.pass = None;
+        if let Some(mut upload) = self.upload.take() {
+            upload.go_on();
+        }
+    }
+
+    /// Frees the stream at once: a reader may keep a failed body for long.
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
+        self.ended = true;
+        self.receiver.lock().stop(Code::Cancelled);
+        self.upload = None;
+        self.pass = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl HttpBody for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let polled = this.receiver.lock().poll_frame(cx);
+        match ready!(polled) {
+            Ok(Frame::Data(data)) => Poll::Ready(Some(Ok(BodyFrame::data(data)))),
+            Ok(Frame::End) => {
+                this.end();
+                Poll::Ready(None)
+            }
+            Ok(Frame::Trailers(block)) => match binary::decode_trailers(block, this.max_header_block) {
+                Ok(trailers) => {
+                    this.end();
+                    Poll::Ready(Some(Ok(BodyFrame::trailers(trailers))))
+                }
+                Err(error) => this.fail(BodyError::Protocol(error.to_string())),
+            },
+            Ok(_) => this.fail(BodyError::Protocol("a frame stands where it can't".to_owned())),
+            Err(error) => this.fail(error.into()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}

@@ -1,0 +1,126 @@
+//! What quinn is told: its defaults are for the open internet, without keepalive and mostly without bounds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_transport::Limits;
+use homing_transport::tls::{Credentials, CredentialsError};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, IdleTimeout, ServerConfig, TransportConfig};
+use thiserror::Error;
+
+/// The protocol's name in TLS (ALPN, RFC 7301).
+const ALPN: &[u8] = b"homing/1";
+
+/// Connections whose handshake hasn't begun. Over it, new ones are refused.
+const MAX_INCOMING: usize = 1 << 10;
+
+/// What comes of a connection before its handshake has begun, in bytes.
+const INCOMING_BUFFER: u64 = 16 << 10;
+
+/// What a block may have beside what the limit of the header block counts: fields of a fixed length, the
+/// method, a reason.
+const BESIDE_HEADERS: usize = 1 << 10;
+
+/// Nodes of one cluster are nearer than quinn's 333 ms, so a lost first packet is sent again sooner.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// What may need another value on some machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuicOptions {
+    /// Hands many packets to the kernel at once (UDP GSO). It saves much CPU time; turn it off where a network
+    /// card answers with EIO or EINVAL.
+    pub segmentation_offload: bool,
+}
+
+impl Default for QuicOptions {
+    fn default() -> Self {
+        Self { segmentation_offload: true }
+    }
+}
+
+/// Why there is no QUIC endpoint.
+#[derive(Debug, Error)]
+pub enum QuicError {
+    /// The address can't be bound.
+    #[error("can't bind UDP {address}: {source}; free the port or give another address")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket can't be used.
+    #[error("can't use the UDP socket: {0}")]
+    Socket(#[source] io::Error),
+    /// The credentials can't be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The TLS provider lacks the cipher that every QUIC connection begins with.
+    #[error("the TLS provider has no TLS13_AES_128_GCM_SHA256, with which QUIC begins: use one that has it")]
+    Cipher,
+    /// The limit can't be used.
+    #[error("keepalive_timeout is {0:?}: QUIC allows at most 2^62 - 1 milliseconds")]
+    KeepaliveTimeout(Duration),
+}
+
+pub(crate) fn client(
+    credentials: &Credentials,
+    limits: &Limits,
+    options: &QuicOptions,
+) -> Result<ClientConfig, QuicError> {
+    let tls = QuicClientConfig::try_from(credentials.client_config(ALPN)?).map_err(|_| QuicError::Cipher)?;
+    let mut transport = transport(limits, options)?;
+    // The listener opens one stream, to speak of the connection itself.
+    transport.max_concurrent_bidi_streams(0_u8.into()).max_concurrent_uni_streams(1_u8.into());
+    let mut config = ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+pub(crate) fn server(
+    credentials: &Credentials,
+    limits: &Limits,
+    options: &QuicOptions,
+) -> Result<ServerConfig, QuicError> {
+    let tls = QuicServerConfig::try_from(credentials.server_config(ALPN)?).map_err(|_| QuicError::Cipher)?;
+    let mut transport = transport(limits, options)?;
+    transport.max_concurrent_bidi_streams(streams(limits).into()).max_concurrent_uni_streams(0_u8.into());
+    let mut config = ServerConfig::with_crypto(Arc::new(tls));
+    config
+        .transport_config(Arc::new(transport))
+        .migration(false)
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BUFFER)
+        .incoming_buffer_size_total(INCOMING_BUFFER * MAX_INCOMING as u64);
+    Ok(config)
+}
+
+/// The most bytes of a HEAD or of TRAILERS.
+pub(crate) const fn max_block(limits: &Limits) -> u64 {
+    (limits.max_header_block + BESIDE_HEADERS) as u64
+}
+
+/// quinn tells a peer of places that were freed only once they are more than an eighth of all: enough are
+/// granted that `max_streams` of them are always known.
+const fn streams(limits: &Limits) -> u32 {
+    limits.max_streams.saturating_add(limits.max_streams.saturating_sub(1) / 7)
+}
+
+fn transport(limits: &Limits, options: &QuicOptions) -> Result<TransportConfig, QuicError> {
+    let idle = IdleTimeout::try_from(limits.keepalive_timeout)
+        .map_err(|_| QuicError::KeepaliveTimeout(limits.keepalive_timeout))?;
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(limits.keepalive_interval))
+        .stream_receive_window(limits.stream_window.into())
+        .receive_window(limits.connection_window.into())
+        .send_window(limits.connection_window.into())
+        .initial_rtt(INITIAL_RTT)
+        .datagram_receive_buffer_size(None)
+        .enable_segmentation_offload(options.segmentation_offload);
+    Ok(transport)
+}

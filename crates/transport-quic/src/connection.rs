@@ -1,0 +1,229 @@
+//! A connection as the one who dialled sees it.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use homing_transport::wire::binary;
+use homing_transport::{
+    Body, BoxFuture, Connection, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
+};
+use parking_lot::Mutex;
+use quinn::{ConnectionError, ConnectionStats};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::body::{Incoming, Upload};
+use crate::config::max_block;
+use crate::frame::{Batch, Frame, FrameError};
+use crate::gate::{Gate, Pass};
+use crate::probe;
+use crate::stream::{Code, ReceiveError, Receiver, Sender, explain};
+
+/// How often a connection is looked after.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The handle of a connection. Without it, quinn closes the connection with the last of its streams.
+pub(crate) struct QuicConnection {
+    link: Arc<Link>,
+    watch: AbortHandle,
+}
+
+struct Link {
+    peer: Peer,
+    connection: quinn::Connection,
+    limits: Limits,
+    gate: Arc<Gate>,
+    /// The peer shows no stream of this index or above to its handler.
+    refused_from: AtomicU64,
+    /// Each request that waits for a place has a clone.
+    waiting: Arc<()>,
+}
+
+impl QuicConnection {
+    /// A connection whose peer has said HELLO on `control`.
+    pub(crate) fn new(peer: Peer, connection: quinn::Connection, control: Receiver, limits: Limits) -> Self {
+        let refused_from = AtomicU64::new(u64::MAX);
+        let waiting = Arc::new(());
+        let link = Arc::new(Link { peer, connection, limits, gate: Gate::new(), refused_from, waiting });
+        let watch = tokio::spawn(watch(Arc::clone(&link), control)).abort_handle();
+        Self { link, watch }
+    }
+}
+
+impl Connection for QuicConnection {
+    fn send(&self, mut head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+        let link = &self.link;
+        Box::pin(async move {
+            let outgoing = prepare(&head, request, binary::head_len(&head), &link.limits)?;
+            let pass = link.enter()?;
+            let streams = match link.open_now() {
+                Some(opened) => opened?,
+                None => outgoing.place(link.open()).await??,
+            };
+            head.remaining = outgoing.remaining();
+            let (request, outgoing) = outgoing.split();
+            outgoing.run(link.exchange(&head, request, streams, pass)).await
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        self.link.is_open()
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.gate.closed())
+    }
+}
+
+impl Drop for QuicConnection {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// Closes the gate when the peer says GOAWAY or is lost, and the connection once the last exchange has left:
+/// only this side knows when it has read all replies.
+async fn watch(link: Arc<Link>, mut control: Receiver) {
+    let drained = async {
+        loop {
+            match control.frame().await {
+                Ok(Frame::GoAway(index)) => {
+                    link.refused_from.store(index, Ordering::Release);
+                    break;
+                }
+                Ok(_) => (),
+                Err(_) => break,
+            }
+        }
+        link.gate.close();
+        link.gate.left().await;
+    };
+    tokio::select! {
+        () = drained => (),
+        () = look_after(&link) => link.gate.close(),
+    }
+    link.connection.close(Code::Done.into(), b"");
+}
+
+/// Ends when the peer has died: with exchanges inside, the connection is silent and the peer's port closed.
+///
+/// And a quinn connection has been seen stuck at its limit of streams for good: one on which nothing moves
+/// while a request waits for a place takes no more of them, so that another is opened instead.
+async fn look_after(link: &Link) {
+    let mut before = link.connection.stats();
+    let mut stuck = Duration::ZERO;
+    loop {
+        sleep(TICK).await;
+        let now = link.connection.stats();
+        let silent = now.udp_rx.datagrams == before.udp_rx.datagrams && !link.gate.is_empty();
+        if silent && timeout(TICK, probe::refused(link.connection.remote_address())).await.is_ok() {
+            return;
+        }
+        let waiting = Arc::strong_count(&link.waiting) > 1;
+        stuck = if waiting && streamed(&now) == streamed(&before) { stuck + TICK } else { Duration::ZERO };
+        if stuck >= link.limits.keepalive_timeout {
+            link.gate.close();
+        }
+        before = now;
+    }
+}
+
+/// How many pieces of streams have come and gone.
+const fn streamed(stats: &ConnectionStats) -> u64 {
+    stats.frame_rx.stream + stats.frame_tx.stream
+}
+
+impl Link {
+    fn is_open(&self) -> bool {
+        self.gate.is_open() && self.connection.close_reason().is_none()
+    }
+
+    fn enter(&self) -> Result<Arc<Pass>, SendError> {
+        let pass = if self.is_open() { self.gate.enter() } else { None };
+        pass.map(Arc::new).ok_or_else(|| self.closed())
+    }
+
+    /// A stream, if there is a place for it now.
+    fn open_now(&self) -> Option<Result<(Sender, Receiver), SendError>> {
+        match pin!(self.connection.open_bi()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(opened) => Some(self.opened(opened)),
+            Poll::Pending => None,
+        }
+    }
+
+    /// A stream, once there is a place for it.
+    async fn open(&self) -> Result<(Sender, Receiver), SendError> {
+        let _waiting = Arc::clone(&self.waiting);
+        tokio::select! {
+            biased;
+            opened = self.connection.open_bi() => self.opened(opened),
+            () = self.gate.closed() => Err(self.closed()),
+        }
+    }
+
+    fn opened(
+        &self,
+        opened: Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>,
+    ) -> Result<(Sender, Receiver), SendError> {
+        match opened {
+            Ok((send, receive)) => Ok((Sender::new(send), Receiver::new(receive, max_block(&self.limits)))),
+            Err(error) => Err(self.not_sent(&explain(&error))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        head: &Head,
+        request: http::Request<Body>,
+        (sender, receiver): (Sender, Receiver),
+        pass: Arc<Pass>,
+    ) -> Result<Reply, SendError> {
+        let index = sender.index();
+        let mut batch = Batch::default();
+        batch.head(|out| binary::encode_request(head, &request, out));
+        let receiver = Arc::new(Mutex::new(receiver));
+        let upload =
+            Upload::start(sender, batch, request.into_body(), Arc::clone(&pass), Arc::clone(&receiver)).await;
+        let frame = poll_fn(|cx| receiver.lock().poll_frame(cx)).await;
+        let Frame::Head(block) = frame.map_err(|error| self.no_reply(&error, index))? else {
+            return Err(self.maybe_sent(SendErrorKind::Protocol, "its reply doesn't begin with a head"));
+        };
+        let limit = self.limits.max_header_block;
+        let (head, response) = binary::decode_reply(block, limit)
+            .map_err(|error| self.maybe_sent(SendErrorKind::Protocol, &error.to_string()))?;
+        let body = Incoming::of_reply(receiver, limit, upload, pass);
+        Ok(Reply { head, response: response.map(|()| body) })
+    }
+
+    /// What it means that a stream ended before the head of its reply.
+    fn no_reply(&self, error: &ReceiveError, index: u64) -> SendError {
+        let why = error.to_string();
+        match error {
+            ReceiveError::Reset(code) if Code::Refused.is(*code) => self.closed(),
+            ReceiveError::Lost(_) if index >= self.refused_from.load(Ordering::Acquire) => self.closed(),
+            ReceiveError::Reset(_) | ReceiveError::Lost(_) => self.maybe_sent(SendErrorKind::Lost, &why),
+            ReceiveError::Frame(FrameError::TooLarge { .. }) => self.maybe_sent(SendErrorKind::Limit, &why),
+            ReceiveError::Frame(_) | ReceiveError::CutShort => self.maybe_sent(SendErrorKind::Protocol, &why),
+            ReceiveError::Failed(_) => self.maybe_sent(SendErrorKind::Body, &why),
+        }
+    }
+
+    fn closed(&self) -> SendError {
+        match self.connection.close_reason() {
+            Some(error) => self.not_sent(&explain(&error)),
+            None => self.not_sent("it takes no new requests on this connection"),
+        }
+    }
+
+    fn not_sent(&self, why: &str) -> SendError {
+        SendError::not_sent(SendErrorKind::Unreachable, format!("{}: {why}", self.peer))
+    }
+
+    fn maybe_sent(&self, kind: SendErrorKind, why: &str) -> SendError {
+        SendError::maybe_sent(kind, format!("{}: {why}", self.peer))
+    }
+}

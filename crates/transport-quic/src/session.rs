@@ -1,0 +1,170 @@
+//! One accepted connection: who it is, and its requests.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use homing_transport::tls::CredentialsError;
+use homing_transport::wire::binary;
+use homing_transport::{BodyError, Reply, serve};
+use homing_types::{NodeId, Outcome};
+use quinn::{ConnectionError, WriteError};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::body::{Incoming, pump};
+use crate::config::max_block;
+use crate::dial::node_of;
+use crate::frame::{Batch, Frame};
+use crate::listen::{Host, Phase};
+use crate::stream::{Code, ReceiveError, Receiver, Sender};
+
+/// Runs one connection from its handshake to its end. What it started ends with it.
+pub(crate) async fn run(
+    host: Arc<Host>,
+    incoming: quinn::Incoming,
+    handshake: OwnedSemaphorePermit,
+    phases: watch::Receiver<Phase>,
+) {
+    let address = incoming.remote_address();
+    let welcomed = timeout(host.limits.handshake_timeout, Session::welcome(host, incoming)).await;
+    drop(handshake);
+    match welcomed {
+        Ok(Ok(session)) => session.serve(phases).await,
+        Ok(Err(error)) => tracing::warn!(%address, %error, "a connection was not accepted"),
+        Err(_) => tracing::warn!(%address, "a handshake was not over within its time (handshake_timeout)"),
+    }
+}
+
+struct Session {
+    host: Arc<Host>,
+    from: NodeId,
+    connection: quinn::Connection,
+    control: Sender,
+}
+
+/// Why a connection was not accepted.
+#[derive(Debug, Error)]
+enum Unwelcome {
+    #[error(transparent)]
+    Lost(#[from] ConnectionError),
+    #[error(transparent)]
+    Cut(#[from] WriteError),
+    #[error(transparent)]
+    Stranger(#[from] CredentialsError),
+}
+
+impl Session {
+    async fn welcome(host: Arc<Host>, incoming: quinn::Incoming) -> Result<Self, Unwelcome> {
+        let connection = incoming.await?;
+        let from = node_of(&host.credentials, &connection)
+            .inspect_err(|error| connection.close(Code::Stranger.into(), error.to_string().as_bytes()))?;
+        let mut control = Sender::new(connection.open_uni().await?);
+        let mut batch = Batch::default();
+        batch.hello();
+        control.write(&mut batch).await?;
+        Ok(Self { host, from, connection, control })
+    }
+
+    /// Serves requests until the one who dialled closes the connection or the listener cuts it.
+    ///
+    /// While the listener drains, that is left to the other side: it alone knows when it has read all replies.
+    async fn serve(mut self, mut phases: watch::Receiver<Phase>) {
+        let mut requests = JoinSet::new();
+        let mut next = 0;
+        let mut draining = false;
+        loop {
+            let phase = *phases.borrow_and_update();
+            if phase == Phase::Draining && !draining {
+                draining = true;
+                self.go_away(next).await;
+            }
+            if phase == Phase::Cut {
+                break;
+            }
+            tokio::select! {
+                changed = phases.changed() => if changed.is_err() { break },
+                accepted = self.connection.accept_bi() => {
+                    let Ok((send, receive)) = accepted else { break };
+                    let sender = Sender::new(send);
+                    let receiver = Receiver::new(receive, max_block(&self.host.limits));
+                    if draining {
+                        refuse(sender, receiver);
+                    } else {
+                        next = sender.index() + 1;
+                        requests.spawn(request(Arc::clone(&self.host), self.from.clone(), sender, receiver));
+                    }
+                }
+                Some(ended) = requests.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(from = %self.from, %error, "a handler panicked");
+                    }
+                }
+            }
+        }
+        requests.shutdown().await;
+        self.connection.close(Code::Shutdown.into(), b"");
+    }
+
+    /// Says that no stream from index `next` on is shown to the handler.
+    async fn go_away(&mut self, next: u64) {
+        let mut batch = Batch::default();
+        batch.go_away(next);
+        // If it can't be said, the connection is lost, and that is found out at once.
+        let _ = self.control.write(&mut batch).await;
+    }
+}
+
+fn refuse(mut sender: Sender, mut receiver: Receiver) {
+    sender.reset(Code::Refused);
+    receiver.stop(Code::Refused);
+}
+
+/// Answers one request. The sender gives it up by stopping the reply.
+async fn request(host: Arc<Host>, from: NodeId, mut sender: Sender, mut receiver: Receiver) {
+    let mut stopped = pin!(sender.stopped());
+    let head = tokio::select! {
+        biased;
+        () = &mut stopped => return,
+        head = timeout(host.limits.handshake_timeout, receiver.frame()) => head,
+    };
+    let reply = match head {
+        Ok(Ok(Frame::Head(block))) => {
+            tokio::select! {
+                biased;
+                () = &mut stopped => return,
+                reply = answer(&host, from, block, receiver) => reply,
+            }
+        }
+        Ok(Ok(_)) => Reply::of(Outcome::Refused, "the request doesn't begin with its head"),
+        Ok(Err(ReceiveError::Frame(error))) => Reply::of(Outcome::Refused, error.to_string()),
+        // The sender has given up.
+        Ok(Err(_)) => return,
+        // A head that doesn't come must not hold its place.
+        Err(_) => return refuse(sender, receiver),
+    };
+    let mut batch = Batch::default();
+    batch.head(|out| binary::encode_reply(&reply.head, &reply.response, out));
+    match pump(&mut sender, &mut batch, reply.response.into_body()).await {
+        Ok(()) => (),
+        Err(BodyError::Deadline) => sender.reset(Code::Late),
+        // A reset would take back what was written before; a stream that ends without END is cut short too.
+        Err(_) => {
+            if sender.write(&mut batch).await.is_ok() {
+                sender.finish();
+            }
+        }
+    }
+}
+
+async fn answer(host: &Host, from: NodeId, block: bytes::Bytes, receiver: Receiver) -> Reply {
+    let limit = host.limits.max_header_block;
+    match binary::decode_request(block, limit) {
+        Ok((head, request)) => {
+            let request = request.map(|()| Incoming::of_request(receiver, limit));
+            serve(&*host.handler, from, head, request, &host.limits).await
+        }
+        Err(error) => Reply::of(Outcome::Refused, error.to_string()),
+    }
+}
