@@ -81,23 +81,23 @@ pub(crate) fn transports(
     credentials: &Arc<Credentials>,
     limits: &Limits,
 ) -> Result<Vec<Arc<dyn Transport>>, String> {
-    let mut transports: Vec<Arc<dyn Transport>> = Vec::new();
-    #[cfg(feature = "quic")]
-    transports.push(Arc::new(
-        homing_transport_quic::QuicTransport::new(
-            any_port(listen),
-            Arc::clone(credentials),
-            limits.clone(),
-            homing_transport_quic::QuicOptions::default(),
-        )
-        .map_err(|error| error.to_string())?,
-    ));
-    #[cfg(feature = "grpc")]
-    transports.push(Arc::new(
-        homing_transport_grpc::GrpcTransport::new(Arc::clone(credentials), limits.clone())
+    Ok(Vec::from([
+        #[cfg(feature = "quic")]
+        Arc::new(
+            homing_transport_quic::QuicTransport::new(
+                any_port(listen),
+                Arc::clone(credentials),
+                limits.clone(),
+                homing_transport_quic::QuicOptions::default(),
+            )
             .map_err(|error| error.to_string())?,
-    ));
-    Ok(transports)
+        ) as Arc<dyn Transport>,
+        #[cfg(feature = "grpc")]
+        Arc::new(
+            homing_transport_grpc::GrpcTransport::new(Arc::clone(credentials), limits.clone())
+                .map_err(|error| error.to_string())?,
+        ) as Arc<dyn Transport>,
+    ]))
 }
 
 /// Where to dial from: any address of the kind that the node listens on.

@@ -87,7 +87,9 @@ impl Op {
 
     /// What it costs of a message, in bytes.
     pub(crate) fn size(&self) -> usize {
-        crate::limits::OVERHEAD + self.key().bytes().len() + self.value().map_or(0, |value| value.bytes().len())
+        crate::limits::OVERHEAD
+            + self.key().bytes().len()
+            + self.value().map_or(0, |value| value.bytes().len())
     }
 }
 

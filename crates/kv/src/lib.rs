@@ -32,7 +32,9 @@ pub use entry::{Applied, Entry, Item, Op, Position, Record, Standing};
 pub use face::{Kv, REPLICA_PATH};
 #[cfg(feature = "grpc")]
 pub use generated::kv as proto;
-pub use limits::{Key, LimitError, MAX_BYTES, MAX_KEY, MAX_PAGE, MAX_RECORDS, MAX_TAIL, MAX_VALUE, Page, Value};
+pub use limits::{
+    Key, LimitError, MAX_BYTES, MAX_KEY, MAX_PAGE, MAX_RECORDS, MAX_TAIL, MAX_VALUE, Page, Value,
+};
 pub use messages::{Accept, DecodeError, Part, Reply, Request, RequestKind, decode_reply, encode_reply};
 pub use progress::Progress;
 pub use refusal::{OpError, Refusal};

@@ -202,7 +202,8 @@ impl TryFrom<wire::Accept> for Accept {
 
     fn try_from(accept: wire::Accept) -> Result<Self, DecodeError> {
         let prev = position(accept.prev)?;
-        let entries = accept.entries.into_iter().zip(prev.seq + 1..).map(|(entry, seq)| decode_entry(entry, seq));
+        let entries =
+            accept.entries.into_iter().zip(prev.seq + 1..).map(|(entry, seq)| decode_entry(entry, seq));
         Ok(Self { prev, entries: entries.collect::<Result<_, _>>()?, committed: position(accept.committed)? })
     }
 }

@@ -45,13 +45,10 @@ impl Progress {
     /// The next request to the replica; `None` if it has all that the primary has.
     ///
     /// # Errors
-    /// [`Refusal::Fenced`] if this node has seen a newer primary. [`Refusal::Diverged`] if the replica has committed what the primary doesn't hold: this node is not
-    /// fit to be primary, and must not execute. Or the store's.
+    /// [`Refusal::Fenced`] if this node has seen a newer primary, or the store's.
     pub fn next(&mut self, store: &Store) -> Result<Option<Request>, OpError> {
-        let (own, entries) = store.log(&self.space, self.epoch, self.accepted.map_or(0, |accepted| accepted.seq))?;
-        if self.committed.seq > own.last.seq {
-            return Err(Refusal::Diverged { at: self.committed }.into());
-        }
+        let (own, entries) =
+            store.log(&self.space, self.epoch, self.accepted.map_or(0, |accepted| accepted.seq))?;
         let kind = if let Some(copy) = &self.copy {
             RequestKind::Install(copy.part.clone())
         } else {
@@ -69,8 +66,14 @@ impl Progress {
     ///
     /// # Errors
     /// The refusals after which there is no next request that helps: [`Refusal::Fenced`],
-    /// [`Refusal::Diverged`], [`Refusal::TailFull`]. Or the store's.
+    /// [`Refusal::TailFull`], and [`Refusal::Diverged`], also if the replica has committed what the primary
+    /// doesn't hold: then this node is not fit to be primary, and must not execute. Or the store's.
     pub fn learn(&mut self, store: &Store, request: &Request, reply: &Reply) -> Result<(), OpError> {
+        if let Ok(theirs) = reply
+            && theirs.committed.seq > store.standing(&self.space)?.last.seq
+        {
+            return Err(Refusal::Diverged { at: theirs.committed }.into());
+        }
         match (&request.kind, reply) {
             (RequestKind::Accept(accept), Ok(standing)) => {
                 self.advance(accept.end(), standing.committed);

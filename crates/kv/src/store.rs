@@ -55,8 +55,7 @@ impl Store {
     /// [`StoreError`] if the folder can't be used, is in use, is of another format, or belongs to
     /// another node or cluster.
     pub fn open(folder: &Path, identity: &Identity) -> Result<Self, StoreError> {
-        let unusable =
-            |reason: String| StoreError::Unusable { folder: folder.display().to_string(), reason };
+        let unusable = |reason: String| StoreError::Unusable { folder: folder.display().to_string(), reason };
         std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
         let db = Builder::new()
             .set_cache_size(CACHE_BYTES)
@@ -70,9 +69,10 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn with_backend(backend: impl StorageBackend, identity: &Identity) -> Result<Self, StoreError> {
-        let db = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(|error| {
-            StoreError::Unusable { folder: "the given storage".to_owned(), reason: error.to_string() }
-        })?;
+        let db =
+            Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(|error| {
+                StoreError::Unusable { folder: "the given storage".to_owned(), reason: error.to_string() }
+            })?;
         Self::over(db, identity)
     }
 

@@ -1,5 +1,7 @@
 //! One store on a disk that forgets what was not synced, against a model in memory.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests panic as the tests do")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -81,7 +83,10 @@ enum Step {
     /// A new primary at a higher epoch.
     Raise(usize),
     Flush,
-    Crash { seed: u64, keep: u64 },
+    Crash {
+        seed: u64,
+        keep: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -114,7 +119,7 @@ impl Model {
             return match self.results.get(i) {
                 _ if self.log[i].op != *op => Err(Refusal::KeyReused),
                 Some(result) => Ok(Proposal::Done(*result)),
-                None => Ok(Proposal::Pending { seq: i as u64 + 1 }),
+                None => Ok(Proposal::Pending(self.log[i].position)),
             };
         }
         let position = at(self.epoch, self.log.len() as u64 + 1);
@@ -244,16 +249,17 @@ impl World {
             let mut export = self.store.export(&Self::space(i)).unwrap();
             let part = export.next_part().unwrap().unwrap();
             assert!(part.done);
-            let items = part.items.into_iter().map(|item| {
-                (item.key.bytes().to_vec(), (item.version.seq, item.value.bytes().to_vec()))
-            });
+            let items = part
+                .items
+                .into_iter()
+                .map(|item| (item.key.bytes().to_vec(), (item.version.seq, item.value.bytes().to_vec())));
             assert_eq!(items.collect::<BTreeMap<_, _>>(), model.items);
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_acknowledged_survives_any_crash(steps in vec(step(), 1..60)) {

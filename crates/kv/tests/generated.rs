@@ -21,6 +21,9 @@ fn the_generated_code_is_what_the_protos_say() {
             fs::write(&committed, &fresh).unwrap();
         }
         let committed = fs::read_to_string(&committed).unwrap_or_default();
-        assert!(committed == fresh, "{file} is old: run `HOMING_REGENERATE=1 cargo test -p homing-kv --test generated`");
+        assert!(
+            committed == fresh,
+            "{file} is old: run `HOMING_REGENERATE=1 cargo test -p homing-kv --test generated`"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! The rules of the protocol, one by one.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests panic as the tests do")]
+
 mod support;
 
 use homing_kv::{
@@ -8,6 +10,7 @@ use homing_kv::{
 };
 use homing_types::{Epoch, Role};
 use prost::bytes::Bytes;
+use redb::StorageBackend;
 use support::*;
 
 fn entry(e: u64, seq: u64, op: Op) -> Entry {
@@ -54,7 +57,12 @@ fn a_newer_primary_replaces_an_uncommitted_tail_and_nothing_committed() {
     let (_, store) = replica();
     let standing = accept(&store, 2, (1, 1), vec![entry(2, 2, put_op("k2", "new"))], (1, 1));
     assert_eq!(standing, Ok(Standing { last: at(2, 2), committed: at(1, 1) }));
-    assert_eq!(accept(&store, 2, (1, 3), vec![], (1, 1)).unwrap_err(), Refusal::Gap(standing.unwrap()));
+    // What it wrote itself it doesn't replace either: only a late or broken message asks for that.
+    let late = accept(&store, 2, (1, 1), vec![entry(1, 2, put_op("k2", "old"))], (1, 1));
+    assert_eq!(late, Err(Refusal::Diverged { at: at(2, 2) }));
+    let gap = Err(Refusal::Gap(standing.unwrap()));
+    assert_eq!(accept(&store, 2, (1, 3), vec![], (1, 1)), gap);
+    assert_eq!(accept(&store, 3, (3, 2), vec![entry(3, 3, put_op("k3", "new"))], (1, 1)), gap);
 
     let diverged = Err(Refusal::Diverged { at: at(1, 1) });
     assert_eq!(accept(&store, 3, (0, 0), vec![entry(2, 1, put_op("k1", "new"))], (0, 0)), diverged);
@@ -67,6 +75,9 @@ fn one_label_never_names_two_entries() {
     let (_, store) = replica();
     let diverged = |e, seq| Err(Refusal::Diverged { at: at(e, seq) });
     assert_eq!(accept(&store, 1, (1, 1), vec![entry(1, 2, put_op("k2", "other"))], (1, 1)), diverged(1, 2));
+    // Nor where the entry is committed, and only its digest is left.
+    assert_eq!(accept(&store, 1, (0, 0), vec![entry(1, 1, put_op("k1", "other"))], (0, 0)), diverged(1, 1));
+    assert!(accept(&store, 1, (0, 0), vec![entry(1, 1, put_op("k1", "old"))], (0, 0)).is_ok());
     // Entries must follow each other, and can't be newer than their sender.
     assert_eq!(accept(&store, 1, (1, 3), vec![entry(1, 5, put_op("k", "v"))], (1, 1)), diverged(1, 5));
     assert_eq!(accept(&store, 1, (1, 3), vec![entry(2, 4, put_op("k", "v"))], (1, 1)), diverged(2, 4));
@@ -78,7 +89,10 @@ fn only_entries_that_the_message_proves_are_committed() {
     // The primary has committed its 2.2 and 2.3; 1.2 and 1.3 here are leftovers of an older one.
     let standing = accept(&store, 2, (1, 1), vec![], (2, 3));
     assert_eq!(standing, Ok(Standing { last: at(1, 3), committed: at(1, 1) }));
-    assert_eq!(accept(&store, 2, (1, 3), vec![], (2, 4)), Ok(Standing { last: at(1, 3), committed: at(1, 3) }));
+    assert_eq!(
+        accept(&store, 2, (1, 3), vec![], (2, 4)),
+        Ok(Standing { last: at(1, 3), committed: at(1, 3) })
+    );
 }
 
 #[test]
@@ -118,7 +132,7 @@ fn a_key_is_executed_once_and_means_one_write() {
     let store = open(&Disk::new(), "n1");
     write(&store, 1, &put_op("k", "v"));
     assert_eq!(propose(&store, 1, &delete_op("k"), Some(5)), Ok(Proposal::Appended(at(1, 2))));
-    assert_eq!(propose(&store, 1, &delete_op("k"), Some(5)), Ok(Proposal::Pending { seq: 2 }));
+    assert_eq!(propose(&store, 1, &delete_op("k"), Some(5)), Ok(Proposal::Pending(at(1, 2))));
     assert_eq!(propose(&store, 1, &delete_op("other"), Some(5)), Err(Refusal::KeyReused));
     let applied = commit(&store, 1, at(1, 2)).unwrap()[0];
     assert!(applied.found && applied.version == at(1, 2));
@@ -219,8 +233,8 @@ fn a_copy_with_a_tail_is_settled_by_its_primary_or_by_the_word_of_a_settled_copy
     assert!(reads(&store));
 
     let store = restart();
-    accept(&store, 2, (1, 2), vec![entry(2, 3, put_op("k3", "new"))], (2, 3)).unwrap();
-    assert!(reads(&store), "a newer primary replaced the end of the tail");
+    accept(&store, 2, (1, 1), vec![entry(2, 2, put_op("k2", "new"))], (2, 2)).unwrap();
+    assert!(reads(&store), "a newer primary replaced the tail by a shorter one");
 }
 
 /// Brings a replica up to its primary; the requests that it took.
@@ -240,6 +254,8 @@ fn align(primary: &Store, replica: &Store, e: u64) -> Vec<Request> {
 fn a_replica_that_lacks_more_than_the_log_holds_gets_a_full_copy() {
     let (disk, replica) = replica();
     let primary = full_of_records();
+    propose(&primary, 2, &put_op("k", "v"), Some(MAX_RECORDS + 1)).unwrap();
+    commit(&primary, 2, at(2, MAX_RECORDS + 1)).unwrap();
     for i in 0..5 {
         write(&primary, 2, &put_op(&format!("big{i}"), vec![i; 700_000]));
     }
@@ -257,8 +273,9 @@ fn a_replica_that_lacks_more_than_the_log_holds_gets_a_full_copy() {
     for store in [&primary, &replica] {
         let known = propose(store, 4, &put_op("k2", 9_u64.to_be_bytes()), Some(9));
         assert!(matches!(known, Ok(Proposal::Done(applied)) if applied.version == at(1, 9)), "{known:?}");
+        assert_eq!(propose(store, 4, &put_op("k1", "v"), Some(1)), Err(Refusal::TooLate));
     }
-    commit(&primary, 4, at(3, MAX_RECORDS + 6)).unwrap();
+    commit(&primary, 4, at(3, MAX_RECORDS + 7)).unwrap();
     let Ok(Proposal::Appended(position)) = propose(&primary, 4, &put_op("k", "v"), None) else { panic!() };
     assert_eq!(align(&primary, &replica, 4).len(), 1, "from here on the log is enough");
     commit(&primary, 4, position).unwrap();
@@ -306,12 +323,28 @@ fn a_full_copy_is_visible_whole_or_not_at_all_whatever_happens_to_its_parts() {
 }
 
 #[test]
+fn full_copies_leave_nothing_behind() {
+    let primary = open(&Disk::new(), "n1");
+    let (disk, replica) = replica();
+    let mut first = 0;
+    for i in 0..8 {
+        // Committed without the replica: its log can't catch up.
+        write(&primary, 2, &put_op("k", vec![i; 700_000]));
+        write(&primary, 2, &put_op("k2", "v"));
+        align(&primary, &replica, 2);
+        assert_eq!(committed_items(&replica), committed_items(&primary));
+        first = if i == 1 { disk.len().unwrap() } else { first };
+    }
+    assert!(disk.len().unwrap() <= first * 2, "{} after {first}", disk.len().unwrap());
+}
+
+#[test]
 fn a_primary_that_lacks_what_its_replica_committed_is_not_fit() {
     let primary = open(&Disk::new(), "n1");
     let (_, replica) = replica();
     let mut progress = Progress::new(space(), epoch(2));
     let request = answer(progress.next(&primary)).unwrap().unwrap();
     let reply = run(&replica, |batch| batch.handle(&request));
-    answer(progress.learn(&primary, &request, &reply)).unwrap();
-    assert_eq!(answer(progress.next(&primary)), Err(Refusal::Diverged { at: at(1, 1) }));
+    let unfit = Err(Refusal::Diverged { at: at(1, 1) });
+    assert_eq!(answer(progress.learn(&primary, &request, &reply)), unfit);
 }

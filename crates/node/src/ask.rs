@@ -62,7 +62,8 @@ async fn exchange<T: DeserializeOwned>(
     if !status.is_success() {
         bail!("{}", String::from_utf8_lossy(&answer).trim());
     }
-    serde_json::from_slice(&answer).with_context(|| format!("{address} does not answer as a Homing node does"))
+    serde_json::from_slice(&answer)
+        .with_context(|| format!("{address} does not answer as a Homing node does"))
 }
 
 async fn send(address: &str, method: Method, path: &str, body: Vec<u8>) -> Result<(StatusCode, Vec<u8>)> {

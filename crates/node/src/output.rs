@@ -34,7 +34,7 @@ pub(crate) fn note(line: &str) {
 /// A table for people: a header and rows, aligned, without lines.
 pub(crate) fn say_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
     for row in rows {
         table.add_row(row);
     }

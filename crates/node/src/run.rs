@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use homing::routing_table::{Diff, RoutingTable};
 use homing::{Epoch, Mounts, Node, NodeOptions, Peers, StaticAuthority, Upstream, placement};
+use homing_kv::{Identity, Kv, REPLICA_PATH, Store};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -29,7 +30,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     config.admin = args.admin.unwrap_or(config.admin);
     let mut stop = Stop::listen(args.stop_with_stdin)?;
     if config.exposed {
-        tracing::warn!("listen.insecure: clients or the operator are served without TLS, and others can reach it");
+        tracing::warn!(
+            "listen.insecure: clients or the operator are served without TLS, and others can reach it"
+        );
     }
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("data: can't make the folder {}", config.data.display()))?;
@@ -107,7 +110,8 @@ async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
         pool: config.pool.clone(),
         router: config.router.clone(),
     };
-    Ok(Node::start(options, async |peers| mounts(&config, peers).map_err(|error| format!("{error:#}"))).await?)
+    Ok(Node::start(options, async |peers| mounts(&config, peers).map_err(|error| format!("{error:#}")))
+        .await?)
 }
 
 /// The table that the configuration gives. It may be empty: then the node learns from its peers.
@@ -145,10 +149,11 @@ fn mounts(config: &Config, peers: Arc<dyn Peers>) -> Result<Mounts> {
             Ok(Mounts { service: Arc::new(upstream), direct: Vec::new() })
         }
         Serve::Kv => {
-            let identity = homing_kv::Identity::new(config.cluster.as_str(), config.id.clone());
-            let store = homing_kv::Store::open(&config.data.join("kv.redb"), &identity).context("data")?;
-            let kv = homing_kv::Kv::start(store, config.id.clone(), peers);
-            Ok(Mounts { service: kv.service(), direct: vec![kv.replica()] })
+            let identity = Identity { cluster: config.cluster.to_string(), node: config.id.clone() };
+            let store = Store::open(&config.data.join("kv.redb"), &identity).context("data")?;
+            let kv = Kv::new(store, config.id.clone(), peers).context("can't start a thread")?;
+            let replica = kv.replica();
+            Ok(Mounts { service: Arc::new(kv), direct: vec![(REPLICA_PATH, replica)] })
         }
     }
 }

@@ -168,9 +168,9 @@ fn ranges(slots: &[u16]) -> String {
             _ => ranges.push((*slot, *slot)),
         }
     }
-    let texts = ranges.into_iter().map(|(first, last)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
-    });
+    let texts = ranges
+        .into_iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
     texts.collect::<Vec<_>>().join(",")
 }
 
@@ -201,14 +201,12 @@ mod tests {
 
     #[test]
     fn a_table_survives_its_document() {
-        let diff = doc(
-            r#"
+        let diff = doc(r#"
             groups = [
                 { slots = "0-16383", epoch = 3, primary = "n1", replicas = ["n2"], catching_up = ["n3"] },
             ]
             pins = [{ space = "acme", primary = "n2" }]
-            "#,
-        )
+            "#)
         .unwrap();
         let table = RoutingTable::new();
         table.apply(&diff).unwrap();
@@ -228,7 +226,10 @@ mod tests {
             (r#"groups = [{ slots = "1,1", epoch = 1, primary = "n1" }]"#, "slot 1 stands twice"),
             (r#"groups = [{ slots = "1", epoch = 0, primary = "n1" }]"#, "epoch 0"),
             (r#"groups = [{ slots = "1", epoch = 1, primary = "N1" }]"#, "primary"),
-            (r#"groups = [{ slots = "1", epoch = 1, primary = "n1", replicas = ["n1"] }]"#, "n1 stands twice"),
+            (
+                r#"groups = [{ slots = "1", epoch = 1, primary = "n1", replicas = ["n1"] }]"#,
+                "n1 stands twice",
+            ),
             ("groups = []\npins = [{ space = \"acme\", primary = \"n1\" }]", "is not in groups"),
             ("groups = []\npins = [{ primary = \"n1\" }]", "pins[0]: give the space's name"),
         ] {

@@ -30,6 +30,11 @@ impl Load {
         (self.held[node] + dither) / self.quota[node]
     }
 
+    /// Whether a node holds less than it should.
+    pub(crate) fn wants(&self, node: NodeIndex) -> bool {
+        self.held[node] < self.quota[node]
+    }
+
     pub(crate) fn balanced(&self) -> bool {
         self.imbalance().is_none()
     }
@@ -38,7 +43,7 @@ impl Load {
     /// of them. `gently`: nor past its quota, so that those give who have more than they should.
     pub(crate) fn should_move(&self, from: NodeIndex, to: NodeIndex, gently: bool) -> bool {
         let gives = if gently { self.held[from] > self.quota[from] } else { self.gives(from) };
-        let takes = if gently { self.held[to] < self.quota[to] } else { self.takes(to) };
+        let takes = if gently { self.wants(to) } else { self.takes(to) };
         (self.under(to) && gives) || (self.over(from) && takes)
     }
 

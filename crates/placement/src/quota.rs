@@ -1,7 +1,8 @@
 //! How many copies a node should hold: its weighted share of what the spread leaves to it.
 //!
-//! Zones, racks and nodes are boxes in boxes. A group with more copies than there are boxes fills them evenly, level by
-//! level, so each box holds a least and a most; between them, weight decides.
+//! Zones, racks and nodes are boxes in boxes. Each further copy of a group costs a box more crowding than the one before,
+//! and goes where it costs the least. So for each box there is a least that it holds and a most; between them, weight
+//! decides.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,12 @@ use crate::topology::{NodeIndex, Topology};
 pub(crate) fn copies(topology: &Topology, copies: usize) -> Vec<f64> {
     let mut zones: BTreeMap<usize, BTreeMap<usize, Vec<Part>>> = BTreeMap::new();
     for (index, node) in topology.nodes.iter().enumerate() {
-        let part = Part { weight: node.weight, size: 1, inside: Inside::Node(index) };
-        zones.entry(node.zone).or_default().entry(node.rack).or_default().push(part);
+        zones
+            .entry(node.zone)
+            .or_default()
+            .entry(node.rack)
+            .or_default()
+            .push(Part::node(index, node.weight));
     }
     let zone = |racks: BTreeMap<usize, Vec<Part>>| Part::of(racks.into_values().map(Part::of).collect());
     let cluster = Part::of(zones.into_values().map(zone).collect());
@@ -29,8 +34,8 @@ pub(crate) fn primaries(topology: &Topology) -> Vec<f64> {
 
 struct Part {
     weight: f64,
-    /// How many nodes it has: the most copies of one group that it can hold.
-    size: usize,
+    /// What each further copy of one group costs in it, rising: how many stand in its zone before it, then in its rack.
+    costs: Vec<Vec<usize>>,
     inside: Inside,
 }
 
@@ -40,10 +45,15 @@ enum Inside {
 }
 
 impl Part {
+    fn node(index: NodeIndex, weight: f64) -> Self {
+        Self { weight, costs: vec![Vec::new()], inside: Inside::Node(index) }
+    }
+
     fn of(parts: Vec<Self>) -> Self {
+        let costs = sorted_costs(&parts).into_iter().enumerate();
         Self {
             weight: parts.iter().map(|part| part.weight).sum(),
-            size: parts.iter().map(|part| part.size).sum(),
+            costs: costs.map(|(before, inside)| [&[before], inside.as_slice()].concat()).collect(),
             inside: Inside::Parts(parts),
         }
     }
@@ -61,7 +71,7 @@ impl Part {
     }
 }
 
-/// By weight, between the least and the most that an even spread leaves to each part.
+/// By weight, between the least and the most that the spread leaves to each part.
 fn divide(parts: &[Part], amount: f64) -> Vec<f64> {
     // An average of 1.3 copies is 1 copy for 0.7 of the groups and 2 for 0.3 of them.
     let (whole, part) = (amount.floor(), amount.fract());
@@ -74,7 +84,7 @@ fn divide(parts: &[Part], amount: f64) -> Vec<f64> {
         parts.iter().zip(&bounds).map(move |(part, (least, most))| (level * part.weight).clamp(*least, *most))
     };
     let (mut low, mut high) =
-        (0.0, parts.iter().map(|part| part.size as f64 / part.weight).fold(0.0, f64::max));
+        (0.0, parts.iter().map(|part| part.costs.len() as f64 / part.weight).fold(0.0, f64::max));
     for _ in 0..BISECTIONS {
         let level = f64::midpoint(low, high);
         if at(level).sum::<f64>() < amount { low = level } else { high = level }
@@ -85,12 +95,25 @@ fn divide(parts: &[Part], amount: f64) -> Vec<f64> {
 /// Halves an interval as far as an `f64` goes, for weights of 1 to 2³².
 const BISECTIONS: usize = 100;
 
-/// The least and the most that each part holds of one group with `count` copies in all.
+/// The least and the most that each part holds of one group with `count` copies in all: the cheapest are taken, and those
+/// that cost as much as the dearest of them may be.
 fn bounds(parts: &[Part], count: usize) -> Vec<(f64, f64)> {
-    let filled = |level: usize| parts.iter().map(|part| part.size.min(level)).sum::<usize>();
-    let level = (0..count).rev().find(|level| filled(level + 1) <= count).map_or(0, |level| level + 1);
-    let spare = usize::from(filled(level) < count);
-    parts.iter().map(|part| (part.size.min(level) as f64, part.size.min(level + spare) as f64)).collect()
+    let costs = sorted_costs(parts);
+    let Some(dearest) = costs.iter().take(count).next_back() else {
+        return vec![(0.0, 0.0); parts.len()];
+    };
+    let holds = |part: &Part| {
+        let cheaper = part.costs.partition_point(|cost| cost < dearest);
+        let affordable = part.costs.partition_point(|cost| cost <= dearest);
+        (cheaper as f64, affordable as f64)
+    };
+    parts.iter().map(holds).collect()
+}
+
+fn sorted_costs(parts: &[Part]) -> Vec<Vec<usize>> {
+    let mut costs: Vec<_> = parts.iter().flat_map(|part| part.costs.clone()).collect();
+    costs.sort_unstable();
+    costs
 }
 
 #[cfg(test)]
@@ -136,5 +159,11 @@ mod tests {
     fn zones_that_must_hold_several_copies_hold_them_in_several_racks() {
         let nodes = [("a", "1", 1), ("b", "1", 1), ("b", "1", 1), ("b", "2", 1)];
         assert_eq!(shares(&nodes, 3), [1.0, 0.5, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn a_copy_too_many_goes_to_the_zone_with_a_rack_to_spare() {
+        let nodes = [("a", "1", 9), ("a", "1", 9), ("b", "1", 1), ("b", "2", 1)];
+        assert_eq!(shares(&nodes, 3), [0.5, 0.5, 1.0, 1.0]);
     }
 }

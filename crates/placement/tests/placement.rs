@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use homing_placement::{Goal, Member, PlacementError, place};
@@ -139,7 +139,7 @@ fn owners_are_apart(table: &RoutingTable, members: &[Member], goal: Goal) -> Res
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn primaries_follow_the_weights_and_owners_stand_apart(members in members(), goal in goal()) {
@@ -177,7 +177,7 @@ proptest! {
 
     #[test]
     fn a_join_moves_about_the_share_of_the_new_node(
-        (count, weight) in (3..40_usize, prop_oneof![Just(1_u32), 1..3_u32]),
+        (count, weight) in (3..24_usize, prop_oneof![Just(1_u32), 1..3_u32]),
         goal in goal(),
     ) {
         let mut members = three_zones(count);
@@ -185,12 +185,12 @@ proptest! {
         members.push(member(count, count % 3, None, weight));
         let (before, table) = replaced(table, &members, goal);
         primaries_are_balanced(&table, &members)?;
-        calm(&before, &table, share(&members[count], &members), goal)?;
+        calm(&before, &table, &id(count), share(&members[count], &members), goal)?;
     }
 
     #[test]
     fn a_leave_or_a_drain_moves_about_the_share_of_the_old_node(
-        (count, gone, drained) in (4..40_usize).prop_flat_map(|n| (Just(n), 0..n, any::<bool>())),
+        (count, gone, drained) in (4..24_usize).prop_flat_map(|n| (Just(n), 0..n, any::<bool>())),
         goal in goal(),
     ) {
         let all = three_zones(count);
@@ -204,21 +204,116 @@ proptest! {
         members.retain(|member| member.weight > 0);
         primaries_are_balanced(&table, &members)?;
         prop_assert!(!loads(&table).contains_key(&all[gone].node));
-        calm(&before, &table, share(&all[gone], &all), goal)?;
+        calm(&before, &table, &id(gone), share(&all[gone], &all), goal)?;
     }
 }
 
-/// No more moves than a tenth above the ideal: of primaries, and, where the zones stay alike enough, of copies.
-fn calm(before: &Snapshot, after: &RoutingTable, share: f64, goal: Goal) -> Result<(), TestCaseError> {
+fn all_nodes(owners: &[Owners]) -> usize {
+    owners.iter().flat_map(Owners::nodes).collect::<BTreeSet<_>>().len()
+}
+
+/// No more moves than a tenth above the ideal: the primaries of its share, and the copies that `node` held or holds. Of
+/// copies there may be more where few nodes stand in uneven zones, or zones hold two copies: there the spread divides
+/// the other copies anew, too.
+fn calm(
+    before: &Snapshot,
+    after: &RoutingTable,
+    node: &NodeId,
+    share: f64,
+    goal: Goal,
+) -> Result<(), TestCaseError> {
     let (before, after) = (all_owners(before), all_owners(&after.snapshot()));
     let pairs = || before.iter().zip(&after);
-    let primaries = pairs().filter(|(before, after)| before.primary() != after.primary()).count() as f64;
-    let new = |(before, after): (&Owners, &Owners)| {
-        after.nodes().filter(|node| before.nodes().all(|old| old != *node)).count()
+    let primaries = pairs().filter(|(before, after)| before.primary() != after.primary()).count();
+    prop_assert!(primaries as f64 <= share * 1.1, "{primaries} primaries moved, share {share}");
+    let new = |(old, new): (&Owners, &Owners)| {
+        new.nodes().filter(|node| old.nodes().all(|old| old != *node)).count()
     };
-    let copies = pairs().map(new).sum::<usize>() as f64;
-    let ideal = share * (goal.replicas + 1) as f64;
-    let n = |all: &[Owners]| all.iter().flat_map(|o| o.nodes().cloned()).collect::<std::collections::BTreeSet<_>>().len();
-    println!("CALM p {:.3} c {:.3} {}->{} k {}", primaries / share, copies / ideal, n(&before), n(&after), goal.replicas + 1);
+    let copies: usize = pairs().map(new).sum();
+    let its = |all: &[Owners]| all.iter().flat_map(Owners::nodes).filter(|owner| *owner == node).count();
+    let its = its(&before) + its(&after);
+    let spacious = all_nodes(&before) >= 9 && goal.replicas < 3;
+    prop_assert!(!spacious || copies as f64 <= its as f64 * 1.1, "{copies} copies moved for {its}");
     Ok(())
+}
+
+#[test]
+fn a_group_keeps_its_pins_and_what_is_right_is_not_touched() {
+    let members = three_zones(6);
+    let goal = Goal { replicas: 1 };
+    let table = placed(&members, goal);
+    let moved =
+        Slot::all().find(|slot| *table.snapshot().group(*slot).unwrap().owners.primary() == id(0)).unwrap();
+    let key = SpaceKey::from_u128(u128::from(moved.number()) << 114 | 7);
+    let mut group = table.snapshot().group(moved).unwrap();
+    group.epoch = Epoch::new(9);
+    group.pins.insert(key, Owners::new(id(0), Vec::new()).unwrap());
+    table.apply(&Diff::one(moved, group.clone()).unwrap()).unwrap();
+    assert!(run(&members, goal, &table).is_empty());
+
+    let (before, table) = replaced(table, &members[1..], goal);
+    let after = table.snapshot().group(moved).unwrap();
+    assert_eq!((after.epoch, &after.pins), (Epoch::new(10), &group.pins));
+    assert_ne!(*after.owners.primary(), id(0));
+    for slot in Slot::all() {
+        let (before, after) = (before.group(slot).unwrap(), table.snapshot().group(slot).unwrap());
+        assert_eq!(before.owners == after.owners, before.epoch == after.epoch);
+    }
+}
+
+#[test]
+fn in_sync_replicas_come_after_their_primary_and_new_ones_have_to_catch_up() {
+    let goal = Goal { replicas: 2 };
+    let members = three_zones(12);
+    let (before, table) = replaced(placed(&members, goal), &members[1..], goal);
+    let mut promoted = 0;
+    for (old, new) in all_owners(&before).iter().zip(all_owners(&table.snapshot())) {
+        let was = |node: &NodeId| old.nodes().any(|owner| owner == node);
+        promoted += usize::from(*old.primary() == id(0) && was(new.primary()));
+        for replica in new.replicas() {
+            let expected = if was(&replica.node) { ReplicaState::InSync } else { ReplicaState::CatchingUp };
+            assert_eq!(replica.state, expected);
+        }
+    }
+    // The 3 others of its zone had no copy of what it held, and need their part of its primaries: 8 of 11 find an heir.
+    let heirs = SLOTS / 12 * 8 / 11;
+    assert!(promoted > heirs * 95 / 100, "{promoted} of {heirs}");
+    assert!(
+        all_owners(&before).iter().all(|owners| owners.in_sync().count() == 2),
+        "nothing is missing at first"
+    );
+}
+
+#[test]
+fn a_replica_that_catches_up_is_not_promoted_while_another_is_in_sync() {
+    let members: Vec<_> = (0..4).map(|n| member(n, n, None, 1)).collect();
+    let replica = |n, state| Replica { node: id(n), state };
+    let replicas = vec![replica(1, ReplicaState::CatchingUp), replica(2, ReplicaState::InSync)];
+    let owners = Owners::new(id(0), replicas).unwrap();
+    let table = RoutingTable::new();
+    table.apply(&Diff::one(Slot::new(5).unwrap(), Group::new(Epoch::new(1), owners)).unwrap()).unwrap();
+    let (_, table) = replaced(table, &members[1..], Goal { replicas: 1 });
+    let after = table.snapshot().group(Slot::new(5).unwrap()).unwrap().owners;
+    assert_eq!((after.primary(), after.replicas()), (&id(2), &[replica(1, ReplicaState::CatchingUp)][..]));
+}
+
+#[test]
+fn what_cannot_be_right_is_refused() {
+    let table = RoutingTable::new().snapshot();
+    let one = |_| Epoch::new(1);
+    let members = three_zones(2);
+    let goal = Goal { replicas: 1 };
+    assert_eq!(place(&[], goal, &table, one), Err(PlacementError::NoNodes));
+    assert_eq!(place(&[member(0, 0, None, 0)], goal, &table, one), Err(PlacementError::NoNodes));
+    let twice = [members[0].clone(), member(1, 0, None, 1), member(0, 1, None, 0)];
+    assert_eq!(place(&twice, goal, &table, one), Err(PlacementError::Twice { node: id(0) }));
+    let many = Goal { replicas: 8 };
+    assert_eq!(place(&members, many, &table, one), Err(PlacementError::TooManyReplicas { replicas: 8 }));
+    let crowd: Vec<_> = (0..4_097).map(|n| member(n, 0, None, 1)).collect();
+    assert_eq!(place(&crowd, goal, &table, one), Err(PlacementError::TooManyNodes { nodes: 4_097 }));
+
+    let table = placed(&members, goal);
+    let stale = place(&members[1..], goal, &table.snapshot(), one);
+    let (slot, epoch) = (Slot::new(0).unwrap(), Epoch::new(1));
+    assert_eq!(stale, Err(PlacementError::Epoch { slot, epoch, known: epoch }));
 }

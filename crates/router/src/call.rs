@@ -144,8 +144,8 @@ impl Router {
         let (primary, others, access) = match owners {
             Some(owners) => (owners.primary().clone(), owners.in_sync().cloned().collect(), access),
             None => {
-                let mut others = self.directory.nodes().into_iter().map(|node| node.id.clone());
-                let mut others = others.by_ref().filter(|id| *id != self.me);
+                let members = self.directory.nodes().into_iter().map(|node| node.id.clone());
+                let mut others = members.filter(|id| *id != self.me);
                 let Some(first) = others.next() else { return Vec::new() };
                 (first, others.collect::<Vec<_>>(), Access::Read)
             }

@@ -231,3 +231,74 @@ fn dial_timed_out(node: &Node) -> SendError {
         format!("{} ({}): no connection within the attempt's time", node.id, node.address),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use homing_transport::BoxFuture;
+    use homing_types::Locality;
+
+    use super::*;
+
+    /// A wire whose connections do nothing but stand, until they are all lost.
+    #[derive(Clone, Default)]
+    struct Idle {
+        dials: Arc<AtomicUsize>,
+        lost: Arc<AtomicBool>,
+    }
+
+    impl Transport for Idle {
+        fn name(&self) -> &'static str {
+            "idle"
+        }
+
+        fn dial<'a>(&'a self, _: &'a Peer, _: Lane) -> BoxFuture<'a, Dialled> {
+            self.dials.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(Arc::new(self.clone()) as Arc<dyn Connection>) })
+        }
+    }
+
+    impl Connection for Idle {
+        fn send(&self, _: Head, _: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn is_open(&self) -> bool {
+            !self.lost.load(Ordering::Relaxed)
+        }
+
+        fn closed(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// On several threads a request can find no connection, and ask for one only when the dial of another has ended.
+    #[tokio::test]
+    async fn a_dial_that_comes_late_takes_what_the_one_before_brought() {
+        let id = NodeId::new("b1").unwrap();
+        let node = Node {
+            id: id.clone(),
+            address: "b1".to_owned(),
+            wire: "idle".to_owned(),
+            locality: Locality::default(),
+            weight: 1,
+        };
+        let wire = Idle::default();
+        let options = PoolOptions { connections: 2, ..PoolOptions::default() };
+        let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], options));
+        for (lane, dials) in [(Lane::Payload, 1), (Lane::Payload, 2), (Lane::Payload, 2), (Lane::Control, 3)]
+        {
+            assert!(matches!(pool.dial(&node, lane).await, Some(Ok(_))));
+            assert_eq!(wire.dials.load(Ordering::Relaxed), dials, "{lane:?}");
+        }
+        pool.suspect(&id);
+        assert!(pool.is_suspect(&node));
+        pool.dial(&node, Lane::Payload).await;
+        assert!(!pool.is_suspect(&node), "connections that stand speak for the peer");
+
+        wire.lost.store(true, Ordering::Relaxed);
+        pool.dial(&node, Lane::Payload).await;
+        assert_eq!(wire.dials.load(Ordering::Relaxed), 4);
+    }
+}

@@ -33,7 +33,7 @@ impl Pump {
         let Some(chunk) = self.waiting.take() else {
             return Poll::Ready(Progress::More);
         };
-        while false {
+        while self.stream.capacity() == 0 {
             match self.stream.poll_capacity(cx) {
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Progress::Ended),

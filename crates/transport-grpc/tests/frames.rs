@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc};
 /// One reader is slow, and what it doesn't read yet are the smallest gRPC messages there are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_window_full_of_tiny_messages_costs_nobody_the_connection() {
-    const MESSAGES: usize = 200_000;
+    const MESSAGES: usize = 100_000;
     let (bodies, mut kept) = mpsc::unbounded_channel();
     let slow = handler(move |request| {
         let bodies = bodies.clone();
@@ -39,11 +39,15 @@ async fn a_window_full_of_tiny_messages_costs_nobody_the_connection() {
     let mut request = post(Body::new(StreamBody::new(frames)));
     *request.uri_mut() = http::Uri::from_static("/slow");
     let mut call = connection.send(head(), request);
+    let sending = async {
+        let body = within("the handler", kept.recv()).await.expect("the handler ran");
+        within("the messages to be sent", all_sent.notified()).await;
+        body
+    };
     let body = tokio::select! {
         result = &mut call => panic!("nobody answers, and yet: {result:?}"),
-        body = within("the handler", kept.recv()) => body.expect("the handler ran"),
+        body = sending => body,
     };
-    within("the messages to be sent", all_sent.notified()).await;
     works(&*connection).await;
     // What was sent and not read is all there.
     let read = within("the unread messages", body.collect()).await.expect("the body arrives");

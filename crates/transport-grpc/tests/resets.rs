@@ -66,7 +66,7 @@ async fn replies_to_requests_that_still_stream_do_not_wear_the_connection_out() 
     let limits = Limits { max_streams: 4, ..Limits::default() };
     let listener = grpc.listen(limits.clone(), hasty).await;
     let connection = grpc.dial(&listener.address(), limits).await.expect("a connection");
-    for _ in 0..2_000 {
+    for _ in 0..1_200 {
         let endless = Body::new(http_body_util::StreamBody::new(Endless));
         let reply = common::within("a reply", connection.send(head(), post(endless))).await.expect("a reply");
         assert_eq!(common::read(reply).await, "no, thank you");

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -41,14 +41,22 @@ struct Link {
     refused_from: AtomicU64,
     /// Each request that waits for a place has a clone.
     waiting: Arc<()>,
+    /// The peer's port was found closed.
+    died: AtomicBool,
 }
 
 impl QuicConnection {
     /// A connection whose peer has said HELLO on `control`.
     pub(crate) fn new(peer: Peer, connection: quinn::Connection, control: Receiver, limits: Limits) -> Self {
-        let refused_from = AtomicU64::new(u64::MAX);
-        let waiting = Arc::new(());
-        let link = Arc::new(Link { peer, connection, limits, gate: Gate::new(), refused_from, waiting });
+        let link = Arc::new(Link {
+            peer,
+            connection,
+            limits,
+            gate: Gate::new(),
+            refused_from: AtomicU64::new(u64::MAX),
+            waiting: Arc::new(()),
+            died: AtomicBool::new(false),
+        });
         let watch = tokio::spawn(watch(Arc::clone(&link), control)).abort_handle();
         Self { link, watch }
     }
@@ -89,24 +97,32 @@ impl Drop for QuicConnection {
 /// only this side knows when it has read all replies.
 async fn watch(link: Arc<Link>, mut control: Receiver) {
     let drained = async {
-        loop {
-            match control.frame().await {
-                Ok(Frame::GoAway(index)) => {
-                    link.refused_from.store(index, Ordering::Release);
-                    break;
-                }
-                Ok(_) => (),
-                Err(_) => break,
-            }
+        tokio::select! {
+            index = go_away(&mut control) => link.refused_from.store(index, Ordering::Release),
+            () = link.gate.closed() => (),
         }
         link.gate.close();
         link.gate.left().await;
     };
     tokio::select! {
         () = drained => (),
-        () = look_after(&link) => link.gate.close(),
+        () = look_after(&link) => {
+            link.died.store(true, Ordering::Release);
+            link.gate.close();
+        }
     }
     link.connection.close(Code::Done.into(), b"");
+}
+
+/// From which stream on the peer shows none to its handler, once it says so or is lost.
+async fn go_away(control: &mut Receiver) -> u64 {
+    loop {
+        match control.frame().await {
+            Ok(Frame::GoAway(index)) => return index,
+            Ok(_) => (),
+            Err(_) => return u64::MAX,
+        }
+    }
 }
 
 /// Ends when the peer has died: with exchanges inside, the connection is silent and the peer's port closed.
@@ -115,19 +131,24 @@ async fn watch(link: Arc<Link>, mut control: Receiver) {
 /// while a request waits for a place takes no more of them, so that another is opened instead.
 async fn look_after(link: &Link) {
     let mut before = link.connection.stats();
+    let mut pause = TICK;
     let mut stuck = Duration::ZERO;
     loop {
-        sleep(TICK).await;
+        sleep(pause).await;
         let now = link.connection.stats();
         let silent = now.udp_rx.datagrams == before.udp_rx.datagrams && !link.gate.is_empty();
         if silent && timeout(TICK, probe::refused(link.connection.remote_address())).await.is_ok() {
             return;
         }
+        let moved = streamed(&now) != streamed(&before);
         let waiting = Arc::strong_count(&link.waiting) > 1;
-        stuck = if waiting && streamed(&now) == streamed(&before) { stuck + TICK } else { Duration::ZERO };
+        stuck = if waiting && !moved { stuck + pause } else { Duration::ZERO };
         if stuck >= link.limits.keepalive_timeout {
             link.gate.close();
         }
+        // Between two keepalives a quiet connection is silent in good health.
+        pause =
+            if moved || link.gate.is_empty() { TICK } else { link.limits.keepalive_interval.min(pause * 2) };
         before = now;
     }
 }
@@ -171,7 +192,7 @@ impl Link {
     ) -> Result<(Sender, Receiver), SendError> {
         match opened {
             Ok((send, receive)) => Ok((Sender::new(send), Receiver::new(receive, max_block(&self.limits)))),
-            Err(error) => Err(self.not_sent(&explain(&error))),
+            Err(error) => Err(self.not_sent(&self.explain(&error))),
         }
     }
 
@@ -204,8 +225,9 @@ impl Link {
         let why = error.to_string();
         match error {
             ReceiveError::Reset(code) if Code::Refused.is(*code) => self.closed(),
+            ReceiveError::Reset(_) => self.maybe_sent(SendErrorKind::Lost, &why),
             ReceiveError::Lost(_) if index >= self.refused_from.load(Ordering::Acquire) => self.closed(),
-            ReceiveError::Reset(_) | ReceiveError::Lost(_) => self.maybe_sent(SendErrorKind::Lost, &why),
+            ReceiveError::Lost(error) => self.maybe_sent(SendErrorKind::Lost, &self.explain(error)),
             ReceiveError::Frame(FrameError::TooLarge { .. }) => self.maybe_sent(SendErrorKind::Limit, &why),
             ReceiveError::Frame(_) | ReceiveError::CutShort => self.maybe_sent(SendErrorKind::Protocol, &why),
             ReceiveError::Failed(_) => self.maybe_sent(SendErrorKind::Body, &why),
@@ -214,8 +236,17 @@ impl Link {
 
     fn closed(&self) -> SendError {
         match self.connection.close_reason() {
-            Some(error) => self.not_sent(&explain(&error)),
+            Some(error) => self.not_sent(&self.explain(&error)),
             None => self.not_sent("it takes no new requests on this connection"),
+        }
+    }
+
+    fn explain(&self, error: &ConnectionError) -> String {
+        match error {
+            ConnectionError::LocallyClosed if self.died.load(Ordering::Acquire) => {
+                "connection refused: its port is closed".to_owned()
+            }
+            error => explain(error),
         }
     }
 

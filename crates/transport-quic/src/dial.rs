@@ -68,10 +68,7 @@ impl QuicTransport {
             () = probe::refused(address) => return Err(unreachable(peer, "connection refused")),
         };
         self.identify(peer, &connection)?;
-        let control = hello(&connection, &self.limits).await.map_err(|error| match error {
-            ReceiveError::Lost(error) => refusal(peer, &error),
-            error => SendError::not_sent(SendErrorKind::Protocol, format!("{peer}: {error}")),
-        })?;
+        let control = hello(peer, &connection, &self.limits).await?;
         Ok(QuicConnection::new(peer.clone(), connection, control, self.limits.clone()))
     }
 
@@ -117,12 +114,13 @@ pub(crate) fn node_of(
 
 /// Waits for the listener's word that it has accepted us: in TLS 1.3 the handshake ends before it has seen our
 /// certificate.
-async fn hello(connection: &quinn::Connection, limits: &Limits) -> Result<Receiver, ReceiveError> {
-    let control = connection.accept_uni().await.map_err(ReceiveError::Lost)?;
+async fn hello(peer: &Peer, connection: &quinn::Connection, limits: &Limits) -> Result<Receiver, SendError> {
+    let control = connection.accept_uni().await.map_err(|error| refusal(peer, &error))?;
     let mut control = Receiver::new(control, config::max_block(limits));
-    match control.frame().await? {
-        Frame::Hello => Ok(control),
-        _ => Err(ReceiveError::CutShort),
+    match control.frame().await {
+        Ok(Frame::Hello) => Ok(control),
+        Err(ReceiveError::Lost(error)) => Err(refusal(peer, &error)),
+        _ => Err(SendError::not_sent(SendErrorKind::Protocol, format!("{peer}: its first word is no HELLO"))),
     }
 }
 

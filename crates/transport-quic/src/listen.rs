@@ -131,8 +131,9 @@ impl Listener for QuicListener {
 
 impl Drop for QuicListener {
     fn drop(&mut self) {
-        self.accept.abort();
+        // First, so that peers see a lost connection and not requests that were given up.
         self.endpoint.close(Code::Shutdown.into(), b"");
+        self.accept.abort();
     }
 }
 
@@ -146,6 +147,8 @@ async fn accept(endpoint: Endpoint, host: Arc<Host>, mut phases: watch::Receiver
             return;
         }
         tokio::select! {
+            // A session that has ended gives its place to the next one.
+            biased;
             changed = phases.changed() => if changed.is_err() { return },
             Some(_) = sessions.join_next() => (),
             next = next(&endpoint, &handshakes) => {

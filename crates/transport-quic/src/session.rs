@@ -103,8 +103,9 @@ impl Session {
                 }
             }
         }
-        requests.shutdown().await;
+        // First, so that the peer sees a lost connection and not requests that were given up.
         self.connection.close(Code::Shutdown.into(), b"");
+        requests.shutdown().await;
     }
 
     /// Says that no stream from index `next` on is shown to the handler.

@@ -231,8 +231,7 @@ pub(crate) fn explain(error: &ConnectionError) -> String {
         }
         ConnectionError::ApplicationClosed(_) => "it closed the connection".to_owned(),
         ConnectionError::TimedOut => "it fell silent (keepalive_timeout)".to_owned(),
-        // A connection with exchanges is closed on this side only when the peer's port is.
-        ConnectionError::LocallyClosed => "connection refused: its port is closed".to_owned(),
+        ConnectionError::LocallyClosed => "the connection is over".to_owned(),
         error => error.to_string(),
     }
 }

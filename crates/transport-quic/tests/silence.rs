@@ -12,14 +12,14 @@ use homing_transport::{
 use homing_transport_quic::{QuicListener, QuicOptions, QuicTransport};
 use homing_types::NodeId;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 /// Longer than any of these tests: what ends sooner was not ended by it.
 const NEVER: Duration = Duration::from_secs(1_000);
 
 fn node(id: &str) -> NodeId {
-    NodeId::new(id).unwrap()
+    NodeId::new(id).expect("a node id")
 }
 
 fn any() -> SocketAddr {
@@ -58,15 +58,16 @@ impl Stage {
     fn new(limits: Limits) -> Self {
         let certificates = Certificates::new();
         let credentials = |id| certificates.credentials(&node(id), Proof::Own);
-        let theirs = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let theirs = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let handler = Arc::new(Mute(Notify::new()));
         let options = QuicOptions::default();
         let listener = {
             let _inside = theirs.enter();
             let handler = Arc::clone(&handler);
-            QuicListener::bind(any(), credentials("n2"), limits.clone(), options, handler).unwrap()
+            QuicListener::bind(any(), credentials("n2"), limits.clone(), options, handler)
+                .expect("a listener")
         };
-        let transport = QuicTransport::new(any(), credentials("n1"), limits, options).unwrap();
+        let transport = QuicTransport::new(any(), credentials("n1"), limits, options).expect("a transport");
         let peer = Peer { node: node("n2"), address: listener.address() };
         Self { theirs, listener, handler, transport, peer }
     }
@@ -86,18 +87,21 @@ impl Stage {
     /// Closes the port without a word: with its runtime, the listener loses all that could send one.
     async fn die(self) -> QuicTransport {
         let Self { theirs, listener, transport, .. } = self;
-        tokio::task::spawn_blocking(move || theirs.shutdown_timeout(PATIENCE)).await.unwrap();
+        tokio::task::spawn_blocking(move || theirs.shutdown_timeout(PATIENCE)).await.expect("it ends");
         drop(listener);
         transport
     }
 
     /// Keeps the one thread of the listener busy for good: its socket stays open, and it never answers.
-    fn freeze(&self) {
+    async fn freeze(&self) {
+        let (freezing, frozen) = oneshot::channel();
         self.theirs.spawn(async {
+            freezing.send(()).expect("the test waits for it");
             loop {
                 std::thread::park();
             }
         });
+        timeout(PATIENCE, frozen).await.expect("it freezes").expect("it says so");
     }
 }
 
@@ -134,14 +138,14 @@ async fn a_dial_to_a_port_where_nobody_listens_is_refused_at_once() {
 #[tokio::test]
 async fn a_frozen_peer_is_noticed_by_keepalive() {
     let limits = Limits {
-        keepalive_interval: Duration::from_millis(100),
-        keepalive_timeout: Duration::from_millis(500),
+        keepalive_interval: Duration::from_millis(400),
+        keepalive_timeout: Duration::from_secs(2),
         ..patient()
     };
     let stage = Stage::new(limits);
     let connection = stage.dial().await.unwrap();
     let call = stage.call(&connection).await;
-    stage.freeze();
+    stage.freeze().await;
     let error = call.await.unwrap();
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, SendErrorKind::Lost));
     assert_eq!(error.message, format!("{}: it fell silent (keepalive_timeout)", stage.peer));
@@ -151,13 +155,13 @@ async fn a_frozen_peer_is_noticed_by_keepalive() {
 #[tokio::test]
 async fn keepalive_keeps_a_connection_on_which_nothing_happens() {
     let limits = Limits {
-        keepalive_interval: Duration::from_millis(50),
-        keepalive_timeout: Duration::from_millis(250),
+        keepalive_interval: Duration::from_millis(250),
+        keepalive_timeout: Duration::from_millis(1_500),
         ..patient()
     };
     let stage = Stage::new(limits);
     let connection = stage.dial().await.unwrap();
-    assert!(timeout(Duration::from_secs(1), connection.closed()).await.is_err(), "it was closed");
+    assert!(timeout(Duration::from_secs(3), connection.closed()).await.is_err(), "it was closed");
     assert!(connection.is_open());
     stage.theirs.shutdown_background();
 }
@@ -166,7 +170,7 @@ async fn keepalive_keeps_a_connection_on_which_nothing_happens() {
 async fn a_dial_to_a_frozen_peer_ends_with_handshake_timeout() {
     let limits = Limits { handshake_timeout: Duration::from_millis(300), ..patient() };
     let stage = Stage::new(limits);
-    stage.freeze();
+    stage.freeze().await;
     let error = stage.dial().await.map(drop).unwrap_err();
     assert_eq!((error.sent, error.kind), (Sent::NotSent, SendErrorKind::Unreachable));
     assert_eq!(error.message, format!("{}: no answer within 300ms (handshake_timeout)", stage.peer));
@@ -177,8 +181,8 @@ async fn a_dial_to_a_frozen_peer_ends_with_handshake_timeout() {
 async fn a_connection_stuck_at_its_limit_takes_no_more_requests() {
     let limits = Limits {
         max_streams: 1,
-        keepalive_interval: Duration::from_millis(100),
-        keepalive_timeout: Duration::from_millis(500),
+        keepalive_interval: Duration::from_millis(400),
+        keepalive_timeout: Duration::from_secs(2),
         ..patient()
     };
     let stage = Stage::new(limits);
@@ -189,6 +193,18 @@ async fn a_connection_stuck_at_its_limit_takes_no_more_requests() {
     assert!(!connection.is_open());
     assert!(!first.is_finished(), "the call that holds the place goes on");
     first.abort();
+    stage.theirs.shutdown_background();
+}
+
+#[tokio::test]
+async fn a_connection_that_was_told_to_go_away_says_nothing_of_a_closed_port() {
+    let stage = Stage::new(patient());
+    let connection = stage.dial().await.unwrap();
+    timeout(PATIENCE, stage.listener.shutdown(NEVER)).await.expect("nothing runs");
+    timeout(PATIENCE, connection.closed()).await.expect("the connection closes");
+    let error = send(&*connection).await;
+    assert_eq!((error.sent, error.kind), (Sent::NotSent, SendErrorKind::Unreachable));
+    assert!(!error.message.contains("refused"), "{error}");
     stage.theirs.shutdown_background();
 }
 

@@ -139,6 +139,9 @@ pub async fn serve(
     limits: &Limits,
 ) -> Reply {
     let deadline = deadline(&head);
+    if deadline.is_some_and(|at| at <= Instant::now()) {
+        return Reply::of(Outcome::Expired, "the deadline passed before the request was executed");
+    }
     let block = request_block_len(&request);
     if let Err(reason) = check_header_block("request", block, limits.max_header_block) {
         return Reply::of(Outcome::Refused, reason);

@@ -39,12 +39,22 @@ impl Replica {
     }
 
     async fn run(&self, request: &Arc<Request>) -> Result<Reply, String> {
+        if let Some(refusal) = self.fence(request) {
+            return Ok(Err(refusal));
+        }
         let request = Arc::clone(request);
         match self.shared.writer.run(move |batch| batch.handle(&request)).await {
             Ok(standing) => Ok(Ok(standing)),
             Err(WriteError::Refused(refusal)) => Ok(Err(refusal)),
             Err(error @ WriteError::Broken) => Err(error.to_string()),
         }
+    }
+
+    /// What this node's table knows has been seen, too, before any write brings that epoch to the disk: a primary that
+    /// was replaced finds no replica that still takes its writes.
+    fn fence(&self, request: &Request) -> Option<Refusal> {
+        let (epoch, _) = self.shared.peers.owners(request.space.key())?;
+        (epoch > request.epoch).then_some(Refusal::Fenced { fence: epoch })
     }
 
     fn leads(&self, request: &Request) -> bool {

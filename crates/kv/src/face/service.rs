@@ -100,12 +100,15 @@ impl Rpc {
         let read = Arc::new(read);
         let mut settled = false;
         loop {
-            let (store, grant, read) = (Arc::clone(&self.shared.store), call.grant.clone(), Arc::clone(&read));
+            let (store, grant, read) =
+                (Arc::clone(&self.shared.store), call.grant.clone(), Arc::clone(&read));
             let result = tokio::task::spawn_blocking(move || read(&store, &grant)).await;
             let refusal = match result {
                 Ok(Ok(read)) => return Ok(read),
                 Ok(Err(OpError::Refused(refusal))) => refusal,
-                Ok(Err(OpError::Store(error))) => return Err(call.declined.put(not_executed(error.to_string()))),
+                Ok(Err(OpError::Store(error))) => {
+                    return Err(call.declined.put(not_executed(error.to_string())));
+                }
                 Err(error) => return Err(call.declined.put(not_executed(error.to_string()))),
             };
             if refusal != Refusal::Unsettled || settled {
@@ -141,7 +144,8 @@ impl KvRpc for Rpc {
     async fn get(&self, request: Request<proto::GetRequest>) -> Result<Response<proto::GetResponse>, Status> {
         let (call, proto::GetRequest { key }) = open(request)?;
         let key = Key::new(key).map_err(invalid)?;
-        let read = move |store: &Store, grant: &Grant| store.read(&grant.space, grant.epoch, grant.role, &key);
+        let read =
+            move |store: &Store, grant: &Grant| store.read(&grant.space, grant.epoch, grant.role, &key);
         let response = match self.read(&call, read).await? {
             Some(item) => proto::GetResponse {
                 found: true,
@@ -159,7 +163,8 @@ impl KvRpc for Rpc {
     ) -> Result<Response<proto::ListResponse>, Status> {
         let (call, proto::ListRequest { prefix, after, limit }) = open(request)?;
         let page = Page::new(prefix, after, limit).map_err(invalid)?;
-        let read = move |store: &Store, grant: &Grant| store.list(&grant.space, grant.epoch, grant.role, &page);
+        let read =
+            move |store: &Store, grant: &Grant| store.list(&grant.space, grant.epoch, grant.role, &page);
         let listing = self.read(&call, read).await?;
         let items = listing.items.into_iter().map(|listed| proto::Item {
             key: listed.key.bytes().clone(),

@@ -12,7 +12,7 @@ use super::desk::{Desk, Trouble, Wanted, Write, WriteFailed, maybe, not_executed
 use super::follow::{Goal, Patience, follow, send, stop};
 use super::writer::WriteError;
 use crate::limits::{MAX_BYTES, MAX_TAIL};
-use crate::{Applied, Batch, OpError, Position, Progress, Proposal, Refusal, Request, RequestKind, Standing};
+use crate::{Applied, Batch, OpError, Position, Progress, Proposal, Refusal, Request, RequestKind};
 
 /// The task of one space. It goes round: propose all that waits, in one batch; bring it to the disks of
 /// the in-sync replicas; commit it here, and there; answer.
@@ -35,11 +35,13 @@ pub(super) struct Task {
 struct Lead {
     epoch: Epoch,
     replicas: BTreeMap<NodeId, Progress>,
+    /// Whether all of them hold this node's log, and so take its writes.
+    aligned: bool,
 }
 
 /// A write in the log, or one that was executed before.
 struct Waiting {
-    seq: u64,
+    position: Position,
     applied: Option<Applied>,
     answer: oneshot::Sender<Result<Applied, WriteFailed>>,
 }
@@ -70,10 +72,14 @@ impl From<WriteError> for Stop {
     }
 }
 
-/// What became of the queued writes, or all of them untouched, because a tail comes first.
+/// What became of the queued writes.
 enum Proposed {
-    TailFirst(Vec<Write>),
-    All(Vec<(Write, Result<Proposal, Refusal>)>),
+    /// Nothing: this node is fenced off.
+    Refused(Vec<Write>, Refusal),
+    /// Nothing: the tail up to here comes first.
+    TailFirst(Vec<Write>, Position),
+    /// All are proposed; the log ends here.
+    All(Vec<(Write, Result<Proposal, Refusal>)>, Position),
 }
 
 impl Task {
@@ -127,16 +133,26 @@ impl Task {
 
     async fn round(&mut self) -> Result<(), Stop> {
         let epoch = self.take_lead()?;
+        self.align().await?;
         let space = self.space.clone();
         let queued = std::mem::take(&mut self.queued);
         let job = move |batch: &mut Batch<'_>| propose_all(batch, &space, epoch, queued);
-        let (standing, proposed) = self.shared.writer.run(job).await?;
-        match proposed {
-            Proposed::TailFirst(queued) => self.queued = queued,
-            Proposed::All(proposed) => proposed.into_iter().for_each(|(write, known)| self.keep(write, known)),
-        }
-        self.commit_everywhere(standing.last).await?;
-        self.answer(standing.last);
+        let last = match self.shared.writer.run(job).await? {
+            Proposed::Refused(queued, refusal) => {
+                self.queued = queued;
+                return Err(stop(refusal.into()));
+            }
+            Proposed::TailFirst(queued, last) => {
+                self.queued = queued;
+                last
+            }
+            Proposed::All(proposed, last) => {
+                proposed.into_iter().for_each(|(write, known)| self.keep(write, known));
+                last
+            }
+        };
+        self.commit_everywhere(last).await?;
+        self.answer(last);
         Ok(())
     }
 
@@ -151,18 +167,32 @@ impl Task {
         }
         if self.lead.as_ref().is_none_or(|lead| lead.epoch != epoch) {
             let progress = |replica: &NodeId| (replica.clone(), Progress::new(self.space.clone(), epoch));
-            self.lead = Some(Lead { epoch, replicas: owners.in_sync().map(progress).collect() });
+            self.lead =
+                Some(Lead { epoch, replicas: owners.in_sync().map(progress).collect(), aligned: false });
         }
         Ok(epoch)
     }
 
+    /// Before the first write of an epoch, all replicas take what the log holds. So a primary that was replaced, or one
+    /// that misses a replica, finds out while nothing is proposed yet: its writes are *not executed*.
+    async fn align(&mut self) -> Result<(), Stop> {
+        if self.lead.as_ref().is_some_and(|lead| lead.aligned) {
+            return Ok(());
+        }
+        let standing = self.shared.store.standing(&self.space).map_err(|error| stop(error.into()))?;
+        self.replicate(Goal::Accepted(standing.last)).await?;
+        if let Some(lead) = &mut self.lead {
+            lead.aligned = true;
+        }
+        Ok(())
+    }
+
     /// Remembers who waits for what, and answers what is decided already.
     fn keep(&mut self, write: Write, proposed: Result<Proposal, Refusal>) {
-        let (seq, applied) = match proposed {
-            Ok(Proposal::Appended(position)) => (position.seq, None),
-            Ok(Proposal::Pending { seq }) => (seq, None),
+        let (position, applied) = match proposed {
+            Ok(Proposal::Appended(position) | Proposal::Pending(position)) => (position, None),
             // Its replicas may not show it yet: it is answered with the others.
-            Ok(Proposal::Done(applied)) => (applied.version.seq, Some(applied)),
+            Ok(Proposal::Done(applied)) => (applied.version, Some(applied)),
             Err(refusal @ (Refusal::KeyReused | Refusal::TooLate)) => {
                 let _ = write.answer.send(Err(WriteFailed::Refused(refusal)));
                 return;
@@ -173,7 +203,7 @@ impl Task {
                 return;
             }
         };
-        self.waiting.push(Waiting { seq, applied, answer: write.answer });
+        self.waiting.push(Waiting { position, applied, answer: write.answer });
     }
 
     /// Brings the log up to `last` to all in-sync replicas, commits it here, and there.
@@ -182,9 +212,9 @@ impl Task {
         let epoch = self.still_primary()?;
         let space = self.space.clone();
         let applied = self.shared.writer.run(move |batch| batch.commit(&space, epoch, last)).await?;
-        let applied: HashMap<_, _> = applied.into_iter().map(|applied| (applied.version.seq, applied)).collect();
+        let applied: HashMap<_, _> = applied.into_iter().map(|applied| (applied.version, applied)).collect();
         for waiting in &mut self.waiting {
-            waiting.applied = waiting.applied.or_else(|| applied.get(&waiting.seq).copied());
+            waiting.applied = waiting.applied.or_else(|| applied.get(&waiting.position).copied());
         }
         self.replicate(Goal::Committed(last)).await?;
         self.still_primary().map(|_| ())
@@ -226,12 +256,12 @@ impl Task {
 
     /// Answers everything up to `last`.
     fn answer(&mut self, last: Position) {
-        for Waiting { seq, applied, answer } in std::mem::take(&mut self.waiting) {
+        for Waiting { position, applied, answer } in std::mem::take(&mut self.waiting) {
             match applied {
                 Some(applied) => {
                     let _ = answer.send(Ok(applied));
                 }
-                None if seq > last.seq => self.waiting.push(Waiting { seq, applied, answer }),
+                None if position.seq > last.seq => self.waiting.push(Waiting { position, applied, answer }),
                 // Another primary replaced it, or committed it: only its log can tell.
                 None => {
                     let reason = format!("the space {:?} had another primary in between", self.space);
@@ -296,10 +326,14 @@ fn propose_all(
     space: &Space,
     epoch: Epoch,
     queued: Vec<Write>,
-) -> Result<(Standing, Proposed), OpError> {
-    let standing = batch.lead(space, epoch)?;
+) -> Result<Proposed, OpError> {
+    let standing = match batch.lead(space, epoch) {
+        Ok(standing) => standing,
+        Err(OpError::Refused(refusal)) => return Ok(Proposed::Refused(queued, refusal)),
+        Err(error) => return Err(error),
+    };
     if standing.last.seq > standing.committed.seq {
-        return Ok((standing, Proposed::TailFirst(queued)));
+        return Ok(Proposed::TailFirst(queued, standing.last));
     }
     let mut proposed = Vec::with_capacity(queued.len());
     let mut last = standing.last;
@@ -317,5 +351,5 @@ fn propose_all(
         }
         proposed.push((write, known));
     }
-    Ok((Standing { last, ..standing }, Proposed::All(proposed)))
+    Ok(Proposed::All(proposed, last))
 }

@@ -2,7 +2,7 @@ use homing_types::{Epoch, Space};
 
 use super::{Batch, Meta};
 use crate::limits::MAX_TAIL;
-use crate::{Accept, OpError, Position, Refusal, Standing};
+use crate::{Accept, Entry, OpError, Position, Refusal, Standing};
 
 impl Batch<'_> {
     /// Takes entries from the primary at a replica, and commits what the primary has committed.
@@ -65,16 +65,26 @@ impl Batch<'_> {
             };
             if here != position {
                 let refusal = self.conflict(meta, epoch, here);
-                return if matches!(refusal, OpError::Refused(Refusal::Gap(_))) { Ok(i) } else { Err(refusal) };
+                return if matches!(refusal, OpError::Refused(Refusal::Gap(_))) {
+                    Ok(i)
+                } else {
+                    Err(refusal)
+                };
             }
-            // One label never names two entries. Seeing it broken is better than keeping quiet.
-            if let Some(same) = self.tables.entry(space, position.seq)?
-                && same != *entry
-            {
+            if !self.is_same(space, meta, entry)? {
                 return Err(Refusal::Diverged { at: here }.into());
             }
         }
         Ok(accept.entries.len())
+    }
+
+    /// Whether the entry with this label is this entry. One label never names two, unless a primary has
+    /// lost its disk and goes on in the same epoch: then silence would lose writes.
+    fn is_same(&self, space: &Space, meta: &Meta, entry: &Entry) -> Result<bool, OpError> {
+        Ok(match self.tables.entry(space, entry.position.seq)? {
+            Some(here) => here == *entry,
+            None => meta.digest == 0 || meta.digest == entry.op.digest(),
+        })
     }
 
     /// What it means that another entry stands `here`: a leftover of an older primary may give way, but not

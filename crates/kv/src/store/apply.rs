@@ -1,7 +1,7 @@
 use homing_types::{Epoch, Space};
 use redb::ReadableTable;
 
-use super::tables::{Meta, at, number};
+use super::tables::{DataRow, Meta, at, number};
 use super::{Batch, StoreError};
 use crate::limits::MAX_RECORDS;
 use crate::{Applied, Entry, OpError, Position, Record, Refusal};
@@ -16,7 +16,12 @@ impl Batch<'_> {
     /// # Errors
     /// [`Refusal::Gap`] if the entry is not here, [`Refusal::Diverged`] if another one was committed in
     /// its place, [`Refusal::Fenced`], or the store's.
-    pub fn commit(&mut self, space: &Space, epoch: Epoch, position: Position) -> Result<Vec<Applied>, OpError> {
+    pub fn commit(
+        &mut self,
+        space: &Space,
+        epoch: Epoch,
+        position: Position,
+    ) -> Result<Vec<Applied>, OpError> {
         let mut meta = self.admit(space, epoch)?;
         if position.seq < meta.committed.seq {
             return Ok(Vec::new());
@@ -51,10 +56,12 @@ impl Batch<'_> {
             None => self.tables.data.remove(row_key)?.is_some(),
         };
         let applied = Applied { version, found };
+        let digest = entry.op.digest();
         if let Some(key) = entry.idempotency_key {
-            self.remember(space, meta, &Record { key, digest: entry.op.digest(), applied })?;
+            self.remember(space, meta, &Record { key, digest, applied })?;
         }
         meta.committed = version;
+        meta.digest = digest;
         Ok(applied)
     }
 
@@ -67,8 +74,10 @@ impl Batch<'_> {
         self.put_record(space, meta.generation, record)?;
         meta.records += 1;
         if meta.records > MAX_RECORDS {
-            let (first, end) = ((space.as_str(), meta.generation, 0), (space.as_str(), meta.generation, u128::MAX));
-            let oldest = self.tables.records.range(first..=end)?.next().transpose()?.map(|(key, _)| key.value().2);
+            let (first, end) =
+                ((space.as_str(), meta.generation, 0), (space.as_str(), meta.generation, u128::MAX));
+            let oldest =
+                self.tables.records.range(first..=end)?.next().transpose()?.map(|(key, _)| key.value().2);
             let oldest = oldest.ok_or(StoreError::Damaged("record"))?;
             self.tables.records.remove((space.as_str(), meta.generation, oldest))?;
             meta.records -= 1;
@@ -91,6 +100,6 @@ impl Batch<'_> {
 }
 
 /// The version of a row of data.
-pub(super) fn version(row: (u64, u64, &[u8])) -> Position {
+pub(super) fn version(row: DataRow<'_>) -> Position {
     at(row.0, row.1)
 }

@@ -7,7 +7,9 @@ use crate::OpError;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The folder can't be used.
-    #[error("the data in {folder} can't be opened: {reason}; check the path, its rights, and that no other node uses it")]
+    #[error(
+        "the data in {folder} can't be opened: {reason}; check the path, its rights, and that no other node uses it"
+    )]
     Unusable {
         /// The folder.
         folder: String,
@@ -23,7 +25,9 @@ pub enum StoreError {
         wanted: Box<Identity>,
     },
     /// The data is of another version of this program.
-    #[error("the data has format {found:?}, and this program reads {wanted:?}: use the version that wrote it")]
+    #[error(
+        "the data has format {found:?}, and this program reads {wanted:?}: use the version that wrote it"
+    )]
     Format {
         /// The format of the data.
         found: String,

@@ -5,7 +5,7 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::apply::version;
 use super::read::meta;
-use super::tables::{DATA, Meta, RECORDS, decode_record, number, stored_key, stored_value};
+use super::tables::{DATA, DataKey, Meta, RECORDS, decode_record, number, stored_key, stored_value};
 use super::{Store, StoreError};
 use crate::limits::{MAX_BYTES, OVERHEAD};
 use crate::{Item, Key, Part, Position};
@@ -76,14 +76,18 @@ impl Export {
             None => Bound::Included((space, generation, &[][..])),
         };
         let end = Bound::Excluded((space, generation + 1, &[][..]));
-        for row in ReadableTable::range::<(&str, u64, &[u8])>(&table, (start, end))? {
+        for row in ReadableTable::range::<DataKey<'_>>(&table, (start, end))? {
             let (key, row) = row?;
             let (key, row) = (key.value().2, row.value());
             if !room.take(key.len() + row.2.len(), part) {
                 self.after_key = part.items.last().map(|item| item.key.clone()).or(self.after_key.take());
                 return Ok(false);
             }
-            part.items.push(Item { key: stored_key(key)?, version: version(row), value: stored_value(row.2)? });
+            part.items.push(Item {
+                key: stored_key(key)?,
+                version: version(row),
+                value: stored_value(row.2)?,
+            });
         }
         self.after_key = part.items.last().map(|item| item.key.clone()).or(self.after_key.take());
         Ok(true)
@@ -94,7 +98,8 @@ impl Export {
         let (space, generation) = (self.space.as_str(), self.meta.generation);
         let table = self.txn.open_table(RECORDS)?;
         let first = self.after_record.map_or(0, |key| key.saturating_add(1));
-        for row in ReadableTable::range(&table, (space, generation, first)..=(space, generation, u128::MAX))? {
+        for row in ReadableTable::range(&table, (space, generation, first)..=(space, generation, u128::MAX))?
+        {
             let (key, row) = row?;
             if !room.take(0, part) {
                 return Ok(false);

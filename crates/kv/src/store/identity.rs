@@ -24,7 +24,8 @@ impl Identity {
         let stored = |field| -> Result<Option<String>, StoreError> {
             Ok(table.get(field)?.map(|value| value.value().to_owned()))
         };
-        let (Some(format), Some(cluster), Some(node)) = (stored("format")?, stored("cluster")?, stored("node")?)
+        let (Some(format), Some(cluster), Some(node)) =
+            (stored("format")?, stored("cluster")?, stored("node")?)
         else {
             table.insert("format", FORMAT)?;
             table.insert("cluster", self.cluster.as_str())?;
@@ -68,7 +69,10 @@ mod tests {
         for (cluster, node) in [("blue", "n2"), ("green", "n1")] {
             let error = open(cluster, node).unwrap_err();
             assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
-            assert!(error.to_string().starts_with("the data belongs to node n1 of cluster \"blue\""), "{error}");
+            assert!(
+                error.to_string().starts_with("the data belongs to node n1 of cluster \"blue\""),
+                "{error}"
+            );
         }
         open("blue", "n1").unwrap();
     }

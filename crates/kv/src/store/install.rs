@@ -1,6 +1,6 @@
 use homing_types::{Epoch, Space};
 
-use super::tables::{Meta, Stage};
+use super::tables::{DataKey, Meta, Stage};
 use super::{Batch, StoreError};
 use crate::{OpError, Part, Position, Refusal, Standing};
 
@@ -79,7 +79,13 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn swap_in(&mut self, space: &Space, meta: &mut Meta, stage: &Stage, part: &Part) -> Result<(), StoreError> {
+    fn swap_in(
+        &mut self,
+        space: &Space,
+        meta: &mut Meta,
+        stage: &Stage,
+        part: &Part,
+    ) -> Result<(), StoreError> {
         for seq in meta.committed.seq + 1..=meta.last.seq {
             self.tables.take(space, seq)?;
         }
@@ -89,6 +95,7 @@ impl Batch<'_> {
             fence: meta.fence,
             last: stage.position,
             committed: stage.position,
+            digest: 0,
             floor: part.floor.max(meta.floor),
             records: stage.records,
             generation: stage.generation,
@@ -108,7 +115,7 @@ impl Batch<'_> {
     fn drop_generation(&mut self, space: &Space, generation: u64) -> Result<(), StoreError> {
         let space = space.as_str();
         let items = (space, generation, &[][..])..(space, generation + 1, &[][..]);
-        self.tables.data.retain_in::<(&str, u64, &[u8]), _>(items, |_, _| false)?;
+        self.tables.data.retain_in::<DataKey<'_>, _>(items, |_, _| false)?;
         let records = (space, generation, 0)..(space, generation + 1, 0);
         self.tables.records.retain_in(records, |_, _| false)?;
         Ok(())

@@ -1,7 +1,7 @@
 use homing_types::{Epoch, IdempotencyKey, Space};
 
-use super::Batch;
 use super::tables::{Meta, number};
+use super::{Batch, StoreError};
 use crate::limits::MAX_TAIL;
 use crate::{Applied, Entry, Op, OpError, Position, Refusal};
 
@@ -11,10 +11,7 @@ pub enum Proposal {
     /// It is a new entry of the log, not committed yet.
     Appended(Position),
     /// Its idempotency key is on an entry of the log that is not committed yet: wait for that one.
-    Pending {
-        /// The seq of that entry.
-        seq: u64,
-    },
+    Pending(Position),
     /// It was executed before, and this was the result.
     Done(Applied),
 }
@@ -60,7 +57,8 @@ impl Batch<'_> {
         digest: u128,
     ) -> Result<Option<Proposal>, OpError> {
         let (known, of) = if let Some((seq, of)) = self.tables.pending(space, key)? {
-            (Proposal::Pending { seq }, of)
+            let epoch = self.tables.label(space, meta, seq)?.ok_or(StoreError::Damaged("log"))?;
+            (Proposal::Pending(Position { epoch, seq }), of)
         } else if let Some(record) = self.tables.record(space, meta, key)? {
             (Proposal::Done(record.applied), record.digest)
         } else if number(key) < meta.floor {

@@ -35,7 +35,8 @@ impl Store {
     pub fn read(&self, space: &Space, epoch: Epoch, role: Role, key: &Key) -> Result<Option<Item>, OpError> {
         let (txn, meta) = self.view(space, epoch, role)?;
         let data = txn.open_table(DATA)?;
-        let Some(row) = ReadableTable::get(&data, (space.as_str(), meta.generation, &key.bytes()[..]))? else {
+        let Some(row) = ReadableTable::get(&data, (space.as_str(), meta.generation, &key.bytes()[..]))?
+        else {
             return Ok(None);
         };
         let row = row.value();
@@ -55,7 +56,8 @@ impl Store {
         for row in rows {
             let (row_key, row) = row?;
             let (row_space, generation, key) = row_key.value();
-            if (row_space, generation) != (space.as_str(), meta.generation) || !key.starts_with(&page.prefix) {
+            if (row_space, generation) != (space.as_str(), meta.generation) || !key.starts_with(&page.prefix)
+            {
                 break;
             }
             if !page.after.is_empty() && key == page.after {

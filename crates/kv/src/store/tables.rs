@@ -4,21 +4,33 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use super::{StoreError, stored_space};
 use crate::{Applied, Entry, Key, Op, Position, Record, Standing, Value};
 
-/// Space → fence, last (epoch, seq), committed (epoch, seq), floor, number of records, generation.
-pub(super) const META: TableDefinition<&str, (u64, u64, u64, u64, u64, u128, u64, u64)> =
-    TableDefinition::new("meta");
-/// Space, generation, key → version (epoch, seq), value. What reads show.
-pub(super) const DATA: TableDefinition<(&str, u64, &[u8]), (u64, u64, &[u8])> = TableDefinition::new("data");
-/// Space, seq → epoch, idempotency key or 0, key, value or none to delete. Only what is not committed.
-pub(super) const LOG: TableDefinition<(&str, u64), (u64, u128, &[u8], Option<&[u8]>)> =
-    TableDefinition::new("log");
+/// Space → what is known of it as a whole.
+pub(super) const META: TableDefinition<&str, MetaRow> = TableDefinition::new("meta");
+/// What reads show.
+pub(super) const DATA: TableDefinition<DataKey<'static>, DataRow<'static>> = TableDefinition::new("data");
+/// Space, seq → an entry that is not committed.
+pub(super) const LOG: TableDefinition<(&str, u64), LogRow<'static>> = TableDefinition::new("log");
 /// Space, idempotency key → seq and digest of the entry in the log that carries it.
 const PENDING: TableDefinition<(&str, u128), (u64, u128)> = TableDefinition::new("pending");
-/// Space, generation, idempotency key → digest, version (epoch, seq), found.
-pub(super) const RECORDS: TableDefinition<(&str, u64, u128), (u128, u64, u64, bool)> =
-    TableDefinition::new("records");
-/// Space → epoch, position (epoch, seq), next part, generation and records of a full copy under way.
-pub(super) const STAGES: TableDefinition<&str, (u64, u64, u64, u32, u64, u64)> = TableDefinition::new("stages");
+/// Results of writes that may be retried.
+pub(super) const RECORDS: TableDefinition<RecordKey<'static>, RecordRow> = TableDefinition::new("records");
+/// Space → a full copy under way.
+const STAGES: TableDefinition<&str, StageRow> = TableDefinition::new("stages");
+
+/// Fence, last (epoch, seq), committed (epoch, seq, digest), floor, number of records, generation.
+type MetaRow = (u64, u64, u64, u64, u64, u128, u128, u64, u64);
+/// Space, generation, key.
+pub(super) type DataKey<'a> = (&'a str, u64, &'a [u8]);
+/// Version (epoch, seq), value.
+pub(super) type DataRow<'a> = (u64, u64, &'a [u8]);
+/// Epoch, idempotency key or 0, key, value or none to delete.
+pub(super) type LogRow<'a> = (u64, u128, &'a [u8], Option<&'a [u8]>);
+/// Space, generation, idempotency key.
+type RecordKey<'a> = (&'a str, u64, u128);
+/// Digest, version (epoch, seq), found.
+type RecordRow = (u128, u64, u64, bool);
+/// Epoch, position (epoch, seq), next part, generation, number of records.
+type StageRow = (u64, u64, u64, u32, u64, u64);
 
 /// What is known of a space as a whole.
 ///
@@ -30,13 +42,13 @@ pub(super) struct Meta {
     pub(super) fence: Epoch,
     pub(super) last: Position,
     pub(super) committed: Position,
+    /// The digest of the last committed entry; 0 where it came with a full copy, or there is none.
+    pub(super) digest: u128,
     /// Idempotency keys below it, as numbers, are too late. It never falls.
     pub(super) floor: u128,
     pub(super) records: u64,
     pub(super) generation: u64,
 }
-
-type MetaRow = (u64, u64, u64, u64, u64, u128, u64, u64);
 
 impl Meta {
     pub(super) fn from_row(row: MetaRow) -> Self {
@@ -44,9 +56,10 @@ impl Meta {
             fence: Epoch::new(row.0),
             last: at(row.1, row.2),
             committed: at(row.3, row.4),
-            floor: row.5,
-            records: row.6,
-            generation: row.7,
+            digest: row.5,
+            floor: row.6,
+            records: row.7,
+            generation: row.8,
         }
     }
 
@@ -58,6 +71,7 @@ impl Meta {
             last.seq,
             committed.epoch.number(),
             committed.seq,
+            self.digest,
             self.floor,
             self.records,
             self.generation,
@@ -83,11 +97,11 @@ pub(super) struct Stage {
 /// All tables of one write transaction.
 pub(super) struct Tables<'t> {
     meta: Table<'t, &'static str, MetaRow>,
-    pub(super) data: Table<'t, (&'static str, u64, &'static [u8]), (u64, u64, &'static [u8])>,
-    log: Table<'t, (&'static str, u64), (u64, u128, &'static [u8], Option<&'static [u8]>)>,
+    pub(super) data: Table<'t, DataKey<'static>, DataRow<'static>>,
+    log: Table<'t, (&'static str, u64), LogRow<'static>>,
     pending: Table<'t, (&'static str, u128), (u64, u128)>,
-    pub(super) records: Table<'t, (&'static str, u64, u128), (u128, u64, u64, bool)>,
-    stages: Table<'t, &'static str, (u64, u64, u64, u32, u64, u64)>,
+    pub(super) records: Table<'t, RecordKey<'static>, RecordRow>,
+    stages: Table<'t, &'static str, StageRow>,
 }
 
 impl<'t> Tables<'t> {
@@ -165,7 +179,11 @@ impl<'t> Tables<'t> {
     }
 
     /// Seq and digest of the entry in the log that carries `key`.
-    pub(super) fn pending(&self, space: &Space, key: IdempotencyKey) -> Result<Option<(u64, u128)>, StoreError> {
+    pub(super) fn pending(
+        &self,
+        space: &Space,
+        key: IdempotencyKey,
+    ) -> Result<Option<(u64, u128)>, StoreError> {
         Ok(self.pending.get((space.as_str(), number(key)))?.map(|row| row.value()))
     }
 
@@ -214,10 +232,7 @@ fn idempotency_key(number: u128) -> Result<IdempotencyKey, StoreError> {
     IdempotencyKey::from_bytes(number.to_be_bytes()).map_err(|_| StoreError::Damaged("idempotency key"))
 }
 
-pub(super) fn decode_entry(
-    seq: u64,
-    row: (u64, u128, &[u8], Option<&[u8]>),
-) -> Result<Entry, StoreError> {
+pub(super) fn decode_entry(seq: u64, row: LogRow<'_>) -> Result<Entry, StoreError> {
     let (epoch, carried, key, value) = row;
     let key = stored_key(key)?;
     let op = match value {
@@ -228,11 +243,11 @@ pub(super) fn decode_entry(
     Ok(Entry { position: at(epoch, seq), idempotency_key, op })
 }
 
-pub(super) fn decode_record(key: u128, row: (u128, u64, u64, bool)) -> Result<Record, StoreError> {
+pub(super) fn decode_record(key: u128, row: RecordRow) -> Result<Record, StoreError> {
     Ok(record(idempotency_key(key)?, row))
 }
 
-fn record(key: IdempotencyKey, row: (u128, u64, u64, bool)) -> Record {
+fn record(key: IdempotencyKey, row: RecordRow) -> Record {
     let (digest, epoch, seq, found) = row;
     Record { key, digest, applied: Applied { version: at(epoch, seq), found } }
 }

@@ -92,7 +92,8 @@ impl StorageBackend for Disk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).unwrap();
         self.with(|state| {
-            let data = state.live.get(offset..offset + out.len()).ok_or_else(|| Error::other("past the end"))?;
+            let data =
+                state.live.get(offset..offset + out.len()).ok_or_else(|| Error::other("past the end"))?;
             out.copy_from_slice(data);
             Ok(())
         })?

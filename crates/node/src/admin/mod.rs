@@ -2,7 +2,6 @@
 
 mod answers;
 
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
 use homing::{Access, Client, IdempotencyKey, Space};
-use homing_kv::api::kv_client::KvClient;
-use homing_kv::api::{DeleteRequest, GetRequest, ListRequest, PutRequest, Version};
+use homing_kv::proto::kv_client::KvClient;
+use homing_kv::proto::{DeleteRequest, GetRequest, ListRequest, PutRequest, Version};
 use serde_json::{Map, Value, json};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Status};
@@ -52,7 +53,7 @@ struct Kv {
 
 struct Answer {
     document: Map<String, Value>,
-    value: Option<Vec<u8>>,
+    value: Option<Bytes>,
     found: bool,
 }
 
@@ -65,7 +66,8 @@ impl Kv {
 
     async fn put(&self, space: &str, key: &str, value: String, name: Option<String>) -> Result<Answer> {
         let value = if value == "-" { stdin()? } else { value.into_bytes() };
-        let message = PutRequest { key: key.into(), value: value.clone() };
+        let value = Bytes::from(value);
+        let message = PutRequest { key: bytes(key), value: value.clone() };
         let request = self.write(space, message, name)?;
         let response = self.client.clone().put(request).await.map_err(explain)?;
         let version = response.get_ref().version;
@@ -75,7 +77,7 @@ impl Kv {
     }
 
     async fn get(&self, space: &str, key: &str, access: Access) -> Result<Answer> {
-        let request = self.request(space, access, GetRequest { key: key.into() })?;
+        let request = self.request(space, access, GetRequest { key: bytes(key) })?;
         let response = self.client.clone().get(request).await.map_err(explain)?;
         let message = response.get_ref();
         let mut document = document(space, key, message.version, response.metadata());
@@ -85,7 +87,7 @@ impl Kv {
     }
 
     async fn delete(&self, space: &str, key: &str, name: Option<String>) -> Result<Answer> {
-        let request = self.write(space, DeleteRequest { key: key.into() }, name)?;
+        let request = self.write(space, DeleteRequest { key: bytes(key) }, name)?;
         let response = self.client.clone().delete(request).await.map_err(explain)?;
         let message = response.get_ref();
         let mut document = document(space, key, message.version, response.metadata());
@@ -96,9 +98,9 @@ impl Kv {
     /// Prints page after page, so that a large space needs no large memory; as JSON in one document.
     async fn list(&self, space: &str, prefix: &str, access: Access, output: Output) -> Result<ExitCode> {
         let mut items = Vec::new();
-        let mut after = Vec::new();
+        let mut after = Bytes::new();
         loop {
-            let message = ListRequest { prefix: prefix.into(), after, limit: 0 };
+            let message = ListRequest { prefix: bytes(prefix), after, limit: 0 };
             let request = self.request(space, access, message)?;
             let page = self.client.clone().list(request).await.map_err(explain)?.into_inner();
             for item in &page.items {
@@ -185,7 +187,8 @@ fn plain(value: &Value) -> String {
 
 fn document(space: &str, key: &str, version: Option<Version>, metadata: &MetadataMap) -> Map<String, Value> {
     let said = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
-    let number = |name: &str| said(name).and_then(|text| text.parse::<u64>().ok()).map_or(Value::Null, Value::from);
+    let number =
+        |name: &str| said(name).and_then(|text| text.parse::<u64>().ok()).map_or(Value::Null, Value::from);
     let word = |name: &str| said(name).map_or(Value::Null, Value::from);
     let pairs = [
         ("space", space.into()),
@@ -216,6 +219,10 @@ fn text(bytes: &[u8]) -> Value {
 fn base64(bytes: &[u8]) -> String {
     let encoded = MetadataValue::from_bytes(bytes);
     String::from_utf8_lossy(encoded.as_encoded_bytes()).into_owned()
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
 }
 
 fn stdin() -> Result<Vec<u8>> {

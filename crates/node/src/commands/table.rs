@@ -41,7 +41,13 @@ async fn show(asked: &Asked) -> Result<()> {
     }
     by_owners.sort();
     let rows = by_owners.into_iter().map(|(owners, slots, epoch)| {
-        vec![owners.primary, owners.replicas.join(" "), owners.catching_up.join(" "), slots.to_string(), epoch.to_string()]
+        vec![
+            owners.primary,
+            owners.replicas.join(" "),
+            owners.catching_up.join(" "),
+            slots.to_string(),
+            epoch.to_string(),
+        ]
     });
     output::say_table(&["PRIMARY", "REPLICAS", "CATCHING UP", "SLOTS", "EPOCH"], rows);
     Ok(())
@@ -76,15 +82,14 @@ async fn apply(file: &Path, to: &[String], asked: &Asked) -> Result<ExitCode> {
     }
     let path = format!("/table?to={}", query(&to.join(",")));
     let applied: AppliedAt = ask::admin(asked, Method::POST, &path, serde_json::to_vec(&table)?).await?;
-    let all_took_it = applied
-        .nodes
-        .iter()
-        .all(|node| node.error.is_none() && node.older == 0 && node.conflicts == 0);
+    let all_took_it =
+        applied.nodes.iter().all(|node| node.error.is_none() && node.older == 0 && node.conflicts == 0);
     if asked.output == Output::Json {
         output::say_json(&applied)?;
     } else {
         let rows = applied.nodes.into_iter().map(|node| {
-            let numbers = [node.changed, node.same, node.older, node.conflicts].map(|number| number.to_string());
+            let numbers =
+                [node.changed, node.same, node.older, node.conflicts].map(|number| number.to_string());
             let mut row = vec![node.id];
             row.extend(numbers);
             row.push(node.error.unwrap_or_default());

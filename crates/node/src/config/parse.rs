@@ -63,10 +63,9 @@ impl Config {
         let cluster: ClusterName = file.cluster.parse().context("cluster")?;
         let id: NodeId = file.id.parse().context("id")?;
         let nodes = nodes(&file.nodes)?;
-        let me = nodes
-            .iter()
-            .find(|node| node.id == id)
-            .with_context(|| format!("id: {id} is not in nodes: add a [[nodes]] entry for it, or mend the id"))?;
+        let me = nodes.iter().find(|node| node.id == id).with_context(|| {
+            format!("id: {id} is not in nodes: add a [[nodes]] entry for it, or mend the id")
+        })?;
         let listen = match &file.listen.node {
             Some(address) => socket("listen.node", address)?,
             None => socket("nodes.address", &me.address)?,
@@ -85,7 +84,8 @@ impl Config {
             max_in_flight: positive("limits.max_in_flight", file.limits.max_in_flight)?,
             ..homing::RouterOptions::default()
         };
-        router.call.deadline = Duration::from_millis(positive("limits.deadline_ms", file.limits.deadline_ms)?);
+        router.call.deadline =
+            Duration::from_millis(positive("limits.deadline_ms", file.limits.deadline_ms)?);
         Ok(Self {
             serve: serve(&file)?,
             listen,
@@ -128,7 +128,11 @@ fn nodes(files: &[NodeFile]) -> Result<Vec<Member>> {
     let mut nodes = Vec::with_capacity(files.len());
     for file in files {
         let node = node(file).with_context(|| format!("nodes: {}", file.id))?;
-        ensure!(ids.insert(node.id.clone()), "nodes: {} stands twice: each node has an id of its own", node.id);
+        ensure!(
+            ids.insert(node.id.clone()),
+            "nodes: {} stands twice: each node has an id of its own",
+            node.id
+        );
         ensure!(
             addresses.insert((node.address.clone(), node.wire.clone())),
             "nodes: the address {} stands twice: each node has one of its own",
@@ -155,7 +159,10 @@ fn node(file: &NodeFile) -> Result<Member> {
         address: file.address.clone(),
         wire: match &file.transport {
             Some(wire) => {
-                ensure!(matches!(wire.as_str(), "grpc" | "quic"), "transport: {wire:?}: use \"quic\" or \"grpc\"");
+                ensure!(
+                    matches!(wire.as_str(), "grpc" | "quic"),
+                    "transport: {wire:?}: use \"quic\" or \"grpc\""
+                );
                 wire.clone()
             }
             None => WIRES[0].as_str().to_owned(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
 
+use super::progress::Progress;
+
 /// How long nodes may take to end whose `homing dev` was killed; longer than they drain.
 const EARLIER_ENDS_WITHIN: Duration = Duration::from_secs(15);
 
@@ -27,14 +29,17 @@ pub(super) struct Log {
 
 impl Log {
     /// Opens the log, once no earlier process of the node has it.
-    pub(super) async fn open(path: &Path) -> Result<Self> {
+    pub(super) async fn open(path: &Path, progress: &Progress) -> Result<Self> {
         let context = || format!("can't use the log {}", path.display());
         let file = open(path).with_context(context)?;
         let deadline = Instant::now() + EARLIER_ENDS_WITHIN;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { path: path.to_owned(), file, start: 0 }),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(POLL).await,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    progress.tell("waiting for the nodes of an earlier start to end".to_owned());
+                    sleep(POLL).await;
+                }
                 Err(TryLockError::WouldBlock) => {
                     bail!(
                         "the node that writes {} still runs, from an earlier start: stop it",
@@ -91,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_line_is_of_the_node_that_was_started_last() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::open(&dir.path().join("n1/log.txt")).await.unwrap();
+        let mut log = Log::open(&dir.path().join("n1/log.txt"), &Progress::start()).await.unwrap();
         writeln!(log.begin().unwrap(), "first\nlast\n\n").unwrap();
         assert_eq!(log.last_line(), "last");
         let mut file = log.begin().unwrap();
@@ -104,10 +109,11 @@ mod tests {
     async fn a_log_is_free_when_the_last_that_inherited_it_has_ended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
-        let mut log = Log::open(&path).await.unwrap();
+        let progress = Progress::start();
+        let mut log = Log::open(&path, &progress).await.unwrap();
         let inherited = log.begin().unwrap();
         drop(log);
-        let mut next = pin!(Log::open(&path));
+        let mut next = pin!(Log::open(&path, &progress));
         tokio::select! {
             biased;
             _ = &mut next => panic!("opened, although the earlier node still has it"),

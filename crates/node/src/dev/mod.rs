@@ -63,10 +63,9 @@ async fn start(args: &DevArgs, folder: &Folder) -> Result<Cluster> {
     folder.fits(&plan)?;
     folder.forget_running()?;
     let progress = Progress::start();
-    progress.tell("waiting for nodes of an earlier start to end".to_owned());
     let mut logs = Vec::new();
     for node in &plan.nodes {
-        logs.push(Log::open(&folder.log(&node.id)).await?);
+        logs.push(Log::open(&folder.log(&node.id), &progress).await?);
     }
     progress.tell("making certificates".to_owned());
     folder.certify(&plan)?;

@@ -83,18 +83,17 @@ on_each_wire!(a_wrong_owner_is_corrected_by_whoever_knows_better);
 async fn a_wrong_owner_is_corrected_by_whoever_knows_better(wire: &'static str) {
     let edit = |number, config: &mut toml::Table| {
         if number == 5 {
-            let table = toml::Table::from_iter([("source".to_owned(), "none".into())]);
-            config.insert("table".to_owned(), table.into());
+            config.insert("table".to_owned(), toml::Table::from_iter([("source".to_owned(), "wrong.json".into())]).into());
         }
     };
-    let cluster = Cluster::start(Layout { edit, ..Layout::five(wire) }).await;
-    let right = cluster.nodes[0].admin_json("/table").await;
-    // The others go on to epoch 2; n5 holds an epoch 1 in which it owns everything alone.
-    let new = next_epoch(&right);
+    let mut cluster = Cluster::prepare(Layout { edit, ..Layout::five(wire) });
+    // n5 begins with an epoch 1 in which n4 owns everything alone; the others go on to epoch 2.
+    let wrong = json!({ "groups": [{ "slots": "0-16383", "epoch": 1, "primary": "n4", "replicas": [] }] });
+    std::fs::write(cluster.nodes[4].config.with_file_name("wrong.json"), wrong.to_string()).unwrap();
+    cluster.start_all().await;
+    let new = next_epoch(&cluster.nodes[0].admin_json("/table").await);
     let owners = OwnersOf::of(&new);
-    let garbage = json!({ "groups": [{ "slots": "0-16383", "epoch": 1, "primary": "n4", "replicas": [] }] });
-    assert!(apply(&cluster, &new, &[0, 1, 2, 3]).0);
-    let (taken, applied) = apply(&cluster, &garbage, &[4]);
+    let (taken, applied) = apply(&cluster, &new, &[0, 1, 2, 3]);
     assert!(taken, "{applied}");
     let kv = cluster.kv(4);
     for i in 0..100 {
@@ -114,7 +113,8 @@ async fn an_older_table_is_refused_and_a_restart_does_not_forget_a_newer_one() {
     let mut cluster = Cluster::start(Layout::five("grpc")).await;
     let old = cluster.nodes[0].admin_json("/table").await;
     let new = next_epoch(&old);
-    assert!(apply(&cluster, &new, &[0, 1, 2, 3, 4]).0);
+    let (taken, applied) = apply(&cluster, &new, &[0, 1, 2, 3, 4]);
+    assert!(taken, "{applied}");
     let (taken, applied) = apply(&cluster, &old, &[1, 2]);
     assert!(!taken);
     for node in applied["nodes"].as_array().unwrap() {
@@ -140,5 +140,8 @@ async fn a_pinned_space_lives_where_its_pin_says() {
     let served = cluster.kv(0).put(space, "key", b"value").await.unwrap();
     assert_eq!(served.by, owners[1]);
     let route = cluster.nodes[0].admin_json(&format!("/route?space={space}")).await;
-    assert_eq!((route["pinned"].as_bool(), route["primary"].as_str()), (Some(true), Some(owners[1].as_str())));
+    assert_eq!(
+        (route["pinned"].as_bool(), route["primary"].as_str()),
+        (Some(true), Some(owners[1].as_str()))
+    );
 }

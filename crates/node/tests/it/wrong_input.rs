@@ -92,11 +92,13 @@ fn expired(cluster: &Cluster) -> (String, String) {
 
     let folder = cluster.nodes[0].config.parent().unwrap();
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    let ca = CertificateAuthority::load("homing.local".parse().unwrap(), read("ca.pem"), read("ca.key")).unwrap();
+    let ca =
+        CertificateAuthority::load("homing.local".parse().unwrap(), read("ca.pem"), read("ca.key")).unwrap();
     let day = Duration::from_secs(24 * 60 * 60);
     #[allow(clippy::disallowed_methods, reason = "certificates are valid by the wall clock")]
     let now = SystemTime::now();
-    let issued = ca.issue(&"n1".parse().unwrap(), Validity { from: now - 2 * day, until: now - day }).unwrap();
+    let issued =
+        ca.issue(&"n1".parse().unwrap(), Validity { from: now - 2 * day, until: now - day }).unwrap();
     std::fs::write(folder.join("old.pem"), issued.certificate_pem).unwrap();
     std::fs::write(folder.join("old.key"), issued.key_pem).unwrap();
     ("old.pem".to_owned(), "old.key".to_owned())
@@ -104,16 +106,17 @@ fn expired(cluster: &Cluster) -> (String, String) {
 
 on_each_wire!(a_port_in_use_and_a_foreign_data_folder_are_named);
 async fn a_port_in_use_and_a_foreign_data_folder_are_named(wire: &'static str) {
-    let cluster = Cluster::start(Layout::five(wire)).await;
-    let config = cluster.nodes[0].config.to_str().unwrap();
-    let says = said(&["node", "--config", config]);
+    let mut cluster = Cluster::start(Layout::five(wire)).await;
+    let says = said(&["node", "--config", cluster.nodes[0].config.to_str().unwrap()]);
     assert_says(&says, &["7402", "can't listen"]);
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
 
     let other = Cluster::prepare(Layout::five(wire));
     let config = &other.nodes[0].config;
     let mut file: toml::Table = toml::from_str(&std::fs::read_to_string(config).unwrap()).unwrap();
     let data = cluster.nodes[1].config.with_file_name("data").join("n2");
-    drop(cluster);
     file.insert("data".to_owned(), data.to_str().unwrap().into());
     std::fs::write(config, toml::to_string(&file).unwrap()).unwrap();
     let says = said(&["node", "--config", config.to_str().unwrap()]);
@@ -133,10 +136,10 @@ async fn a_wrong_request_gets_one_clear_status_and_changes_nothing(wire: &'stati
     }
     let error = kv.put("acme", "key", &vec![0; homing_kv::MAX_VALUE + 1]).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
-    assert_says(error.message(), &["value", "1048577", "1048576"]);
+    assert_says(error.message(), &["value", "1048577", "1,048,576"]);
     let error = kv.put("acme", &"k".repeat(1_025), b"").await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
-    assert_says(error.message(), &["key", "1025", "1024"]);
+    assert_says(error.message(), &["key", "1025", "1,024"]);
     assert_eq!(kv.get("acme", "key").await.unwrap().value, None);
     assert_eq!(cluster.nodes[0].admin_json("/table").await, before);
     for node in &cluster.nodes {

@@ -3,21 +3,11 @@
 use std::sync::Arc;
 
 use homing_router::GROUP_PATH;
-use homing_routing_table::Group;
-use homing_types::SpaceKey;
 use tokio::sync::Semaphore;
 
-use crate::support::{Cluster, Fault, Served, eventually, group, settle, slot, space};
+use crate::support::{Cluster, Fault, Served, eventually, group, large_group, settle, slot};
 
 const NODES: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
-
-/// A group of these owners that is too large to travel along, for all its pins.
-fn large_group(epoch: u64, owners: &[&str]) -> Group {
-    let mut group = group(epoch, owners);
-    let neighbours = (1..=1_000).map(|bits| SpaceKey::from_u128(space().key().as_u128() ^ bits));
-    group.pins = neighbours.map(|key| (key, group.owners.clone())).collect();
-    group
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_node_one_epoch_behind_serves_and_learns_from_the_first_reply() {

@@ -8,7 +8,7 @@ use homing_transport::Kind;
 use homing_types::{Access, Outcome};
 use tokio::sync::Semaphore;
 
-use crate::support::{Behaviour, Cluster, Served, Setup, call, group, routed};
+use crate::support::{Behaviour, Cluster, Served, Setup, call, eventually, group, routed};
 
 fn small(max_in_flight: usize) -> Setup {
     Setup { options: RouterOptions { max_in_flight, ..RouterOptions::default() }, ..Setup::default() }
@@ -26,12 +26,8 @@ async fn a_node_at_its_limit_refuses_and_is_asked_again_later() {
         assert_eq!(reply.head.outcome, Some(Outcome::Overloaded));
         assert!(reply.head.retry_after.is_some());
         assert!(reply.head.reason.contains("max_in_flight"), "{}", reply.head.reason);
-        let asked = cluster.faults.crossed("c1", "b1");
         let freed = async {
-            while cluster.faults.crossed("c1", "b1") < asked + 3 {
-                tokio::task::yield_now().await;
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
+            eventually("c1 has asked in vain", || cluster.faults.crossed("c1", "b1") >= 3).await;
             permits.add_permits(1);
         };
         tokio::join!(cluster.write("c1"), freed).0

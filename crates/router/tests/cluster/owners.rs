@@ -44,6 +44,14 @@ async fn a_replica_that_catches_up_never_serves_a_read() {
         by.insert(served.by);
     }
     assert_eq!(by, BTreeSet::from(["a1".to_owned(), "b1".to_owned()]), "equally far, so both in turn");
+
+    let stale = Cluster::of(["a1", "b1", "c1", "c2"]);
+    stale.learns("c2", group(4, &["b1", "c1"]));
+    for id in ["a1", "b1", "c1"] {
+        stale.learns(id, group(5, &["b1", "a1", "~c1"]));
+    }
+    let served = Served::of(&stale.read("c2").await);
+    assert_eq!((served.hops, served.epoch), (2, 5), "c1 is the nearest, but sends it on: {served:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use homing_types::Access;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::{Cluster, ECHO_PATH, Fault, Served, Setup, eventually, group, node_id, settle, space};
+use crate::support::{Cluster, ECHO_PATH, Fault, Served, Setup, group, node_id, settle, space, within};
 
 const SUSPICION: Duration = Duration::from_secs(1);
 
@@ -28,9 +28,13 @@ async fn burst_dials_once_a_connection() {
         }
         assert!(calls.join_all().await.iter().all(|served| *served == Served::by_primary("b1", 1, 5)));
         let dials = || cluster.faults.dials("a1", "b1", Lane::Payload);
-        while dials() < connections {
-            cluster.write("a1").await.expect("an answer");
-        }
+        let all = async {
+            while dials() < connections {
+                cluster.write("a1").await.expect("an answer");
+                settle().await;
+            }
+        };
+        within("all connections", all).await;
         cluster.write("a1").await.expect("an answer");
         assert_eq!((dials(), cluster.faults.dials("a1", "b1", Lane::Control)), (connections, 0));
     }
@@ -96,6 +100,7 @@ async fn a_suspect_stands_at_the_back_and_comes_back_without_any_requests_risk()
     while first().0 != "a1" {
         assert_eq!(Served::of(&cluster.read("a2").await), Served::by_replica("b1", 1, 5), "no risk");
         settle().await;
+        assert!(failed.elapsed() < 2 * SUSPICION, "it never comes back");
     }
     let away = failed.elapsed();
     assert!((SUSPICION..SUSPICION + Duration::from_millis(50)).contains(&away), "{away:?}");

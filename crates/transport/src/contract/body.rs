@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -121,6 +122,23 @@ impl Pattern {
     /// How many bytes were taken of all its bodies.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Waits until at least `least` bytes were taken and then no more, while other calls come and go.
+    pub(super) async fn settles<F: Future<Output = ()>>(
+        &self,
+        least: u64,
+        other_call: impl Fn() -> F,
+    ) -> u64 {
+        let (mut taken, mut rounds) = (0, 0);
+        while rounds < 3 || taken < least {
+            for _ in 0..100 {
+                other_call().await;
+            }
+            rounds = if taken == self.taken() { rounds + 1 } else { 0 };
+            taken = self.taken();
+        }
+        taken
     }
 
     /// Reads a body to its end and checks every byte of it.

@@ -131,7 +131,7 @@ pub async fn a_reply_ends_a_request_that_nobody_reads(fixture: &dyn Fixture) {
     for _ in 0..20 {
         let (feed, body) = feed();
         let pattern = Pattern::new();
-        let sides = [body, pattern.body(1 << 20)];
+        let sides = [body, pattern.body(1 << 10)];
         for body in sides {
             let reply = stage.send(body).await.expect("a reply");
             let (bytes, _) = read(reply.response.into_body()).await.expect("the whole reply");

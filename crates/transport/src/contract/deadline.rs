@@ -13,7 +13,7 @@ use super::wait::{Flag, Watched, within};
 use crate::{Body, BodyError, Head, SendErrorKind, Sent};
 
 /// Long enough for a request to arrive on a busy machine.
-const SOON: Duration = Duration::from_millis(500);
+const SOON: Duration = Duration::from_secs(1);
 
 /// No time is left: nobody sees the request.
 pub async fn a_passed_deadline_is_not_sent(fixture: &dyn Fixture) {

@@ -41,6 +41,7 @@ pub async fn a_thousand_calls_are_open_at_once(fixture: &dyn Fixture) {
 /// Payload that nobody reads fills the windows of its connection; a control call passes all the same.
 pub async fn control_is_not_behind_payload(fixture: &dyn Fixture) {
     const STREAMS: usize = 8;
+    const WINDOW: u32 = 1 << 20;
     const FRAMES: u64 = (4 << 20) / Pattern::FRAME as u64;
     let pattern = Arc::new(Pattern::new());
     let serving = {
@@ -51,7 +52,7 @@ pub async fn control_is_not_behind_payload(fixture: &dyn Fixture) {
             async { ok(body) }
         })
     };
-    let limits = Limits { stream_window: 64 << 10, connection_window: 128 << 10, ..Limits::default() };
+    let limits = Limits { stream_window: WINDOW, connection_window: WINDOW, ..Limits::default() };
     let stage = Stage::with_limits(fixture, limits, serving).await;
     let dialling = stage.transport.dial(&stage.peer, Lane::Control);
     let control = within("a dial", dialling).await.expect("n2 can be dialled");
@@ -65,20 +66,9 @@ pub async fn control_is_not_behind_payload(fixture: &dyn Fixture) {
             })
         })
         .collect();
-    while pattern.taken() == 0 {
-        control_call(&*control).await;
-    }
-    // Clogged is what doesn't move while control calls come and go.
-    let mut before = u64::MAX;
-    while before != pattern.taken() {
-        before = pattern.taken();
-        for _ in 0..100 {
-            control_call(&*control).await;
-        }
-    }
-    let offered = STREAMS as u64 * FRAMES * Pattern::FRAME as u64;
-    assert!(before < offered, "all {offered} bytes of payload were taken: nothing is clogged");
-    control_call(&*control).await;
+    let taken = pattern.settles(WINDOW.into(), || control_call(&*control)).await;
+    let most = u64::from(WINDOW) + (1 << 20);
+    assert!(taken <= most, "{taken} bytes of payload were taken: the connection is not clogged");
     join_all(unread.into_iter().map(|call| async {
         Pattern::check(call.await.expect("the call succeeds"), FRAMES).await;
     }))

@@ -10,7 +10,7 @@ use super::handler::{echo, handler, ok};
 use super::stage::{Stage, dial, head, node, post, post_to, send};
 use super::wait::{Flag, Watched, within};
 use super::{Fixture, Proof};
-use crate::{Body, BodyError, Limits, SendErrorKind, Sent};
+use crate::{Body, BodyError, Handler, Limits, SendErrorKind, Sent};
 
 /// Nobody listens there; the error names who and where.
 pub async fn a_peer_that_is_not_there_is_not_sent(fixture: &dyn Fixture) {
@@ -91,59 +91,29 @@ pub async fn a_peer_gone_in_the_middle_of_the_reply_is_lost(fixture: &dyn Fixtur
 
 /// The handler's node dies while the request still streams: its source is dropped, the reply is lost.
 pub async fn a_peer_gone_in_the_middle_of_the_request_is_lost(fixture: &dyn Fixture) {
-    let (entered, ends) = (Flag::new(), Watched::new(None));
-    let reading = {
-        let (entered, ends) = (entered.clone(), ends.clone());
-        handler(move |call| {
-            entered.raise();
-            let ends = ends.clone();
-            tokio::spawn(async move {
-                let end = read(call.request.into_body()).await.map(|(bytes, _)| bytes.len());
-                ends.change(|ends| *ends = Some(end));
-            });
-            std::future::pending()
-        })
-    };
+    let (entered, left, end) = (Flag::new(), Flag::new(), Watched::new(None));
+    let reading = reading(entered.clone(), left, end.clone());
     let Stage { listener, connection, .. } = Stage::new(fixture, reading).await;
     let (feed, body) = feed();
     let killing = async {
         feed.data("first").await;
-        feed.data("second").await;
         entered.raised("the handler to run").await;
+        feed.data("second").await;
         fixture.kill(listener);
         feed.dropped("the request's source to be dropped").await;
     };
-    let call = send(&*connection, head(), post(body));
+    let call = send(&*connection, head(), post_to("/stream", body));
     let (reply, ()) = tokio::join!(call, killing);
     let error = reply.expect_err("the peer is gone");
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, SendErrorKind::Lost), "{error}");
-    ends.until("the request's body to end at the handler", Option::is_some).await;
-    assert!(matches!(ends.now(), Some(Err(_))), "the body looks complete: {:?}", ends.now());
+    broken(&end).await;
 }
 
 /// The node that sends dies: its handler is dropped, its request doesn't look complete, and others are
 /// served as before.
 pub async fn a_sender_that_dies_is_noticed(fixture: &dyn Fixture) {
-    let (left, end) = (Flag::new(), Watched::new(None));
-    let reading = {
-        let (left, end) = (left.clone(), end.clone());
-        handler(move |call| {
-            let (guard, end) = (left.on_drop(), end.clone());
-            async move {
-                if !call.is_to("/dying") {
-                    return ok(call.request.into_body());
-                }
-                tokio::spawn(async move {
-                    let read = read(call.request.into_body()).await.map(|(bytes, _)| bytes.len());
-                    end.change(|end| *end = Some(read));
-                });
-                std::future::pending::<()>().await;
-                drop(guard);
-                ok(Body::empty())
-            }
-        })
-    };
-    let stage = Stage::new(fixture, reading).await;
+    let (entered, left, end) = (Flag::new(), Flag::new(), Watched::new(None));
+    let stage = Stage::new(fixture, reading(entered.clone(), left.clone(), end.clone())).await;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let transport = {
         let _inside = runtime.enter();
@@ -153,14 +123,14 @@ pub async fn a_sender_that_dies_is_noticed(fixture: &dyn Fixture) {
     let (feed, body) = feed();
     runtime.spawn(async move {
         let connection = dial(&*transport, &peer).await.expect("n2 can be dialled");
-        let _ = send(&*connection, head(), post_to("/dying", body)).await;
+        let _ = send(&*connection, head(), post_to("/stream", body)).await;
     });
     feed.data("first").await;
+    entered.raised("the handler to run").await;
     feed.data("second").await;
     runtime.shutdown_background();
     left.raised("the handler to be dropped").await;
-    end.until("the request's body to end at the handler", Option::is_some).await;
-    assert!(matches!(end.now(), Some(Err(_))), "the body looks complete: {:?}", end.now());
+    broken(&end).await;
     stage.still_works().await;
 }
 
@@ -203,4 +173,34 @@ pub async fn a_restarted_peer_is_reached_again(fixture: &dyn Fixture) {
         stage.connection = dial(&*stage.transport, &stage.peer).await.expect("n2 can be dialled again");
     }
     stage.still_works().await;
+}
+
+/// Reads what is sent to `/stream` in a task of its own, and never answers it; echoes everything else.
+fn reading(entered: Flag, left: Flag, end: Watched<Option<End>>) -> Arc<dyn Handler> {
+    handler(move |call| {
+        let (guard, end) = (left.on_drop(), end.clone());
+        let entered = entered.clone();
+        async move {
+            if !call.is_to("/stream") {
+                return ok(call.request.into_body());
+            }
+            tokio::spawn(async move {
+                let read = read(call.request.into_body()).await.map(|(bytes, _)| bytes.len());
+                end.change(|end| *end = Some(read));
+            });
+            entered.raise();
+            std::future::pending::<()>().await;
+            drop(guard);
+            ok(Body::empty())
+        }
+    })
+}
+
+/// The length of a body that was complete, or why it wasn't.
+type End = Result<usize, BodyError>;
+
+/// Waits until a body has ended, which must not look complete.
+async fn broken(end: &Watched<Option<End>>) {
+    end.until("the request's body to end at the handler", Option::is_some).await;
+    assert!(matches!(end.now(), Some(Err(_))), "the body looks complete: {:?}", end.now());
 }

@@ -118,6 +118,7 @@ macro_rules! contract_suite {
             }
             shutdown {
                 running_calls_finish_and_new_ones_are_not_sent,
+                a_call_that_waits_for_a_place_is_not_sent,
                 it_cuts_what_outlasts_the_drain,
                 without_calls_it_ends_at_once,
                 an_open_body_outlives_its_connection_handle,

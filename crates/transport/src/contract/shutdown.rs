@@ -11,7 +11,7 @@ use super::body::{Feed, Reader, feed, read_error};
 use super::handler::{echo, handler, ok};
 use super::stage::{Stage, dial, head, post, post_to, send};
 use super::wait::{Flag, within};
-use crate::{Body, BodyError, Listener, SendErrorKind, Sent};
+use crate::{Body, BodyError, Limits, Listener, SendErrorKind, Sent};
 
 const AN_HOUR: Duration = Duration::from_secs(3_600);
 
@@ -41,6 +41,23 @@ pub async fn running_calls_finish_and_new_ones_are_not_sent(fixture: &dyn Fixtur
     drop(feed);
     assert_eq!(reader.next(1).await, Ok(None));
     within("the shutdown to end", stopping).await.expect("no panic");
+}
+
+/// A call that waits for a place learns at once that it gets none: it doesn't wait for the drain.
+pub async fn a_call_that_waits_for_a_place_is_not_sent(fixture: &dyn Fixture) {
+    let limits = Limits { max_streams: 1, ..Limits::default() };
+    let Stage { listener, connection, .. } = Stage::with_limits(fixture, limits, echo()).await;
+    let (_feed, body) = feed();
+    let _running = send(&*connection, head(), post(body)).await.expect("a reply");
+    let mut waiting = connection.send(head(), post("waits"));
+    tokio::select! {
+        biased;
+        result = &mut waiting => panic!("there is no place, and yet: {result:?}"),
+        () = std::future::ready(()) => {}
+    }
+    let _stopping = stop(listener, AN_HOUR);
+    let error = within("the call that waits", waiting).await.expect_err("the listener shuts down");
+    assert_eq!((error.sent, error.kind), (Sent::NotSent, SendErrorKind::Unreachable), "{error}");
 }
 
 /// What still runs when the drain is over is cut, on both sides.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_types::{Epoch, Outcome};
+use homing_types::{Epoch, Execution};
 use http::HeaderValue;
 use tokio::task::JoinSet;
 
@@ -137,9 +137,11 @@ async fn call(
 ) -> Option<Told> {
     match send(connection, head, request).await {
         Ok(reply) => {
-            let outcome = reply.head.outcome?;
-            assert_eq!(outcome, Outcome::MaybeSent, "{}", reply.head.reason);
-            Some(Told { number, sent: Sent::MaybeSent, why: reply.head.reason })
+            let sent = match reply.head.outcome?.execution() {
+                Execution::No => Sent::NotSent,
+                Execution::Maybe => Sent::MaybeSent,
+            };
+            Some(Told { number, sent, why: reply.head.reason })
         }
         Err(error) => Some(Told { number, sent: error.sent, why: error.message }),
     }

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use homing::{Access, Client};
-use homing_kv::api::kv_client::KvClient;
-use homing_kv::api::{DeleteRequest, GetRequest, PutRequest};
+use homing_kv::proto::kv_client::KvClient;
+use homing_kv::proto::{DeleteRequest, GetRequest, PutRequest};
 use tokio::task::JoinSet;
 use tonic::{Request, Response, Status};
 
@@ -36,13 +37,13 @@ impl Kv {
     }
 
     pub(crate) async fn put(&self, space: &str, key: &str, value: &[u8]) -> Result<Served<()>, Status> {
-        let message = PutRequest { key: key.into(), value: value.to_vec() };
+        let message = PutRequest { key: bytes(key), value: Bytes::copy_from_slice(value) };
         let request = self.request(space, Access::Write, message);
         self.client.clone().put(request).await.map(|response| served(&response, ()))
     }
 
     pub(crate) async fn delete(&self, space: &str, key: &str) -> Result<Served<bool>, Status> {
-        let request = self.request(space, Access::Write, DeleteRequest { key: key.into() });
+        let request = self.request(space, Access::Write, DeleteRequest { key: bytes(key) });
         let response = self.client.clone().delete(request).await?;
         Ok(served(&response, response.get_ref().found))
     }
@@ -57,10 +58,10 @@ impl Kv {
         key: &str,
         access: Access,
     ) -> Result<Served<Option<Vec<u8>>>, Status> {
-        let request = self.request(space, access, GetRequest { key: key.into() });
+        let request = self.request(space, access, GetRequest { key: bytes(key) });
         let response = self.client.clone().get(request).await?;
         let message = response.get_ref();
-        Ok(served(&response, message.found.then(|| message.value.clone())))
+        Ok(served(&response, message.found.then(|| message.value.to_vec())))
     }
 
     fn request<T>(&self, space: &str, access: Access, message: T) -> Request<T> {
@@ -70,6 +71,10 @@ impl Kv {
         request.metadata_mut().insert("homing-access", access.as_str().parse().unwrap());
         request
     }
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
 }
 
 fn served<M, T>(response: &Response<M>, value: T) -> Served<T> {

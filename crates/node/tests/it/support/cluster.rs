@@ -21,9 +21,20 @@ pub(crate) fn homing() -> Command {
     command
 }
 
-/// Runs the binary to its end.
+/// Runs the binary to its end, which must come soon.
 pub(crate) fn output(arguments: &[&str]) -> Output {
-    homing().args(arguments).stdin(Stdio::null()).output().unwrap()
+    let mut command = homing();
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = child.id();
+    let (ended, end) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || ended.send(child.wait_with_output().unwrap()));
+    let output = end.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| {
+        let _ = Command::new("kill").arg("-9").arg(pid.to_string()).status();
+        panic!("homing {arguments:?} did not end")
+    });
+    waiting.join().unwrap().unwrap();
+    output
 }
 
 /// A cluster to start.
@@ -62,13 +73,22 @@ impl Cluster {
     /// Starts all nodes and waits until each answers a real read.
     pub(crate) async fn start(layout: Layout) -> Self {
         let mut cluster = Self::prepare(layout);
-        for node in &mut cluster.nodes {
+        cluster.start_all().await;
+        cluster
+    }
+
+    /// Starts all nodes and waits until each answers a real read.
+    pub(crate) async fn start_all(&mut self) {
+        for node in &mut self.nodes {
             node.start();
         }
-        for node in &cluster.nodes {
+        for node in &self.nodes {
             node.answers().await;
         }
-        cluster
+        // Who was asked for before it was up stands at the back of plans until it was reached again.
+        for node in &self.nodes {
+            node.reaches_all().await;
+        }
     }
 
     /// Makes certificates and configurations, and starts nothing.
@@ -110,6 +130,12 @@ impl Process {
             let wire = layout.wires[i % layout.wires.len()];
             node.as_table_mut().unwrap().insert("transport".to_owned(), wire.into());
         }
+        // `init` lets clients and the operator in on 127.0.0.1 alone; here each node has a loopback address of its own.
+        let address = file["nodes"][number - 1]["address"].as_str().unwrap();
+        let host = address.rsplit_once(':').unwrap().0.to_owned();
+        let listen = file["listen"].as_table_mut().unwrap();
+        listen.insert("client".to_owned(), format!("{host}:7401").into());
+        listen.insert("admin".to_owned(), format!("{host}:7402").into());
         (layout.edit)(number, &mut file);
         std::fs::write(&config, toml::to_string(&file).unwrap()).unwrap();
         let listen = |key| file["listen"][key].as_str().unwrap().to_owned();
@@ -188,6 +214,19 @@ impl Process {
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
+        }
+    }
+
+    /// Waits until this node reaches every other.
+    async fn reaches_all(&self) {
+        let started = Instant::now();
+        loop {
+            let status = self.admin_json("/status").await;
+            let alive = |node: &Value| node["state"] == "alive";
+            if status["nodes"].as_array().unwrap().iter().all(alive) {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{} does not reach all: {status}", self.id);
         }
     }
 

@@ -5,5 +5,5 @@ mod cluster;
 mod owners;
 
 pub(crate) use client::{Kv, Served, every};
-pub(crate) use cluster::{Cluster, Layout, Process, homing, output};
+pub(crate) use cluster::{Cluster, Layout, Process, output};
 pub(crate) use owners::OwnersOf;

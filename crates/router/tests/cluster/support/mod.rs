@@ -18,6 +18,7 @@ use homing_transport::memory::{MemoryListener, MemoryNetwork};
 use homing_transport::{Body, Head, Kind, Lane, Limits, Peer, Reply, Routed, Transport};
 use homing_types::{
     Access, Epoch, IdempotencyKey, Locality, Name, NodeId, Owners, Replica, ReplicaState, Role, Slot, Space,
+    SpaceKey,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -255,6 +256,14 @@ pub(crate) fn group(epoch: u64, owners: &[&str]) -> Group {
     });
     let owners = Owners::new(node_id(owners[0]), replicas.collect()).expect("different owners");
     Group::new(Epoch::new(epoch), owners)
+}
+
+/// A group of these owners that is too large to travel along, for all its pins.
+pub(crate) fn large_group(epoch: u64, owners: &[&str]) -> Group {
+    let mut group = group(epoch, owners);
+    let neighbours = (1..=1_000).map(|bits| SpaceKey::from_u128(space().key().as_u128() ^ bits));
+    group.pins = neighbours.map(|key| (key, group.owners.clone())).collect();
+    group
 }
 
 /// A routed request of [`space`] as a member sends it, past its own router.
