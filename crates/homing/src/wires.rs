@@ -72,32 +72,39 @@ pub enum WireError {
 }
 
 /// One transport a wire, to dial with.
-#[cfg_attr(
-    not(feature = "quic"),
-    allow(unused_variables, reason = "TCP needs no address of its own to dial")
-)]
 pub(crate) fn transports(
     listen: SocketAddr,
     credentials: &Arc<Credentials>,
     limits: &Limits,
 ) -> Result<Vec<Arc<dyn Transport>>, String> {
-    Ok(Vec::from([
-        #[cfg(feature = "quic")]
-        Arc::new(
-            homing_transport_quic::QuicTransport::new(
-                any_port(listen),
-                Arc::clone(credentials),
-                limits.clone(),
-                homing_transport_quic::QuicOptions::default(),
-            )
-            .map_err(|error| error.to_string())?,
-        ) as Arc<dyn Transport>,
+    WIRES.iter().map(|wire| transport(*wire, listen, credentials, limits)).collect()
+}
+
+fn transport(
+    wire: Wire,
+    #[cfg_attr(not(feature = "quic"), expect(unused, reason = "TCP needs no address of its own to dial"))]
+    listen: SocketAddr,
+    credentials: &Arc<Credentials>,
+    limits: &Limits,
+) -> Result<Arc<dyn Transport>, String> {
+    let (credentials, limits) = (Arc::clone(credentials), limits.clone());
+    match wire {
         #[cfg(feature = "grpc")]
-        Arc::new(
-            homing_transport_grpc::GrpcTransport::new(Arc::clone(credentials), limits.clone())
-                .map_err(|error| error.to_string())?,
-        ) as Arc<dyn Transport>,
-    ]))
+        Wire::Grpc => match homing_transport_grpc::GrpcTransport::new(credentials, limits) {
+            Ok(transport) => Ok(Arc::new(transport)),
+            Err(error) => Err(error.to_string()),
+        },
+        #[cfg(feature = "quic")]
+        Wire::Quic => {
+            let options = homing_transport_quic::QuicOptions::default();
+            match homing_transport_quic::QuicTransport::new(any_port(listen), credentials, limits, options) {
+                Ok(transport) => Ok(Arc::new(transport)),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+        #[cfg(not(all(feature = "grpc", feature = "quic")))]
+        _ => Err(WireError::NotBuilt { wire: wire.as_str() }.to_string()),
+    }
 }
 
 /// Where to dial from: any address of the kind that the node listens on.

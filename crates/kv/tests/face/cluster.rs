@@ -1,6 +1,6 @@
 //! Three nodes in one process, what lies between them, and a caller.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -44,6 +44,19 @@ pub(crate) type Happens = Box<dyn FnOnce(&Net) + Send>;
 impl Net {
     pub(crate) fn learn(&self, node: &str, epoch: u64, owners: Owners) {
         self.tables.lock().unwrap().insert(id(node), (Epoch::new(epoch), owners));
+    }
+
+    /// Whether a node answers one more message.
+    fn answers(&self, node: &NodeId) -> bool {
+        let mut down = self.down.lock().unwrap();
+        match down.get_mut(node) {
+            None => true,
+            Some(0) => false,
+            Some(more) => {
+                *more -= 1;
+                true
+            }
+        }
     }
 }
 

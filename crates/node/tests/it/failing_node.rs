@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use homing::Access;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::on_each_wire;
 use crate::support::{Cluster, Kv, Layout, OwnersOf, every};
@@ -68,7 +69,7 @@ async fn writes_without_a_copy_on_the_dead_node_go_on_and_the_others_say_why_not
     cluster.nodes[0].start();
     cluster.nodes[0].answers().await;
     let kv = cluster.kv(0);
-    every(with.into_iter(), |space| {
+    every(with, |space| {
         let kv = kv.clone();
         async move {
             kv.put(&space, "again", b"2").await.unwrap();

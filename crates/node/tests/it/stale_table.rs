@@ -83,7 +83,10 @@ on_each_wire!(a_wrong_owner_is_corrected_by_whoever_knows_better);
 async fn a_wrong_owner_is_corrected_by_whoever_knows_better(wire: &'static str) {
     let edit = |number, config: &mut toml::Table| {
         if number == 5 {
-            config.insert("table".to_owned(), toml::Table::from_iter([("source".to_owned(), "wrong.json".into())]).into());
+            config.insert(
+                "table".to_owned(),
+                toml::Table::from_iter([("source".to_owned(), "wrong.json".into())]).into(),
+            );
         }
     };
     let mut cluster = Cluster::prepare(Layout { edit, ..Layout::five(wire) });

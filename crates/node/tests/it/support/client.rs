@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use homing::{Access, Client};
 use homing_kv::proto::kv_client::KvClient;
-use homing_kv::proto::{DeleteRequest, GetRequest, PutRequest};
+use homing_kv::proto::{GetRequest, PutRequest};
 use tokio::task::JoinSet;
 use tonic::{Request, Response, Status};
 
@@ -40,12 +40,6 @@ impl Kv {
         let message = PutRequest { key: bytes(key), value: Bytes::copy_from_slice(value) };
         let request = self.request(space, Access::Write, message);
         self.client.clone().put(request).await.map(|response| served(&response, ()))
-    }
-
-    pub(crate) async fn delete(&self, space: &str, key: &str) -> Result<Served<bool>, Status> {
-        let request = self.request(space, Access::Write, DeleteRequest { key: bytes(key) });
-        let response = self.client.clone().delete(request).await?;
-        Ok(served(&response, response.get_ref().found))
     }
 
     pub(crate) async fn get(&self, space: &str, key: &str) -> Result<Served<Option<Vec<u8>>>, Status> {

@@ -20,9 +20,8 @@ impl OwnersOf {
             let nodes: Vec<_> = nodes.map(|node| node.as_str().unwrap().to_owned()).collect();
             for range in group["slots"].as_str().unwrap().split(',') {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
-                for slot in first.parse::<usize>().unwrap()..=last.parse().unwrap() {
-                    owners[slot].clone_from(&nodes);
-                }
+                let slots = first.parse::<usize>().unwrap()..=last.parse().unwrap();
+                owners[slots].fill(nodes.clone());
             }
         }
         Self(owners)
