@@ -25,7 +25,7 @@ use crate::incoming::Incoming;
 use crate::keepalive::{Keepalive, Watched};
 use crate::listener::Shared;
 use crate::pump::Pump;
-use crate::{hop_by_hop, settings};
+use crate::{fault, hop_by_hop, settings};
 
 type Wire = h2::server::Connection<Watched<TlsStream<TcpStream>>, Bytes>;
 
@@ -107,7 +107,7 @@ async fn open(tcp: TcpStream, shared: &Shared) -> io::Result<Opened> {
     };
     let io = Watched::new(tls);
     let heard = io.heard();
-    let mut wire = settings::server(&shared.limits).handshake(io).await.map_err(io::Error::other)?;
+    let mut wire = settings::server(&shared.limits).handshake(io).await.map_err(fault::into_io)?;
     let pings = wire.ping_pong().ok_or_else(|| io::Error::other("no pings"))?;
     Ok(Opened { node, wire, keepalive: Keepalive::new(pings, heard, &shared.limits) })
 }

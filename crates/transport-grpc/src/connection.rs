@@ -82,7 +82,7 @@ impl GrpcConnection {
     async fn exchange(
         &self,
         request: http::Request<Body>,
-        place: OwnedSemaphorePermit,
+        _place: OwnedSemaphorePermit,
     ) -> Result<Reply, SendError> {
         let (parts, body) = request.into_parts();
         let empty = http_body::Body::is_end_stream(&body);
@@ -96,9 +96,7 @@ impl GrpcConnection {
             upload.advance(cx);
             Pin::new(&mut response).poll(cx)
         });
-        let response = response.await;
-        drop(place);
-        match response {
+        match response.await {
             Ok(response) => self.reply(response, upload.outlive_call()),
             Err(error) => Err(self.explain(&error, &upload)),
         }

@@ -64,6 +64,12 @@ pub(crate) fn body(error: &h2::Error) -> BodyError {
     }
 }
 
+/// An error as one of I/O, which most are.
+pub(crate) fn into_io(error: h2::Error) -> io::Error {
+    let text = error.to_string();
+    error.into_io().unwrap_or_else(|| io::Error::other(text))
+}
+
 /// What went wrong below HTTP/2, for people: the cause alone, without its number.
 pub(crate) fn io(error: &io::Error) -> String {
     match error.raw_os_error() {

@@ -15,7 +15,7 @@ use crate::accepted::{self, Places};
 use crate::transport::ALPN;
 
 /// Handshakes in progress at a time. Over it new connections are closed: strangers can't take more.
-const MAX_HANDSHAKES: usize = 256;
+const MAX_HANDSHAKES: usize = 1_024;
 
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: u32 = 1_024;

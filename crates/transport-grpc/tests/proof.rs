@@ -2,18 +2,15 @@
 
 mod common;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use common::{Grpc, head, node, post, within};
+use common::raw::{self, address, listen, secure};
+use common::{Grpc, head, post, within};
 use h2::Reason;
 use h2::server::SendResponse;
-use homing_transport::contract::Proof;
 use homing_transport::{BodyError, Limits, SendErrorKind, Sent};
 use http_body_util::BodyExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// An HTTP/2 connection that this test serves by hand, as `n2`.
@@ -130,21 +127,6 @@ async fn a_response_without_a_head_is_a_protocol_error() {
     tokio::select! { () = serving => {}, () = calling => {} }
 }
 
-async fn listen() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.expect("a free port")
-}
-
-fn address(listener: &TcpListener) -> String {
-    listener.local_addr().expect("an address").to_string()
-}
-
-async fn secure(grpc: &Grpc, listener: &TcpListener) -> TlsStream<TcpStream> {
-    let (tcp, _) = within("a connection", listener.accept()).await.expect("a connection");
-    let config = grpc.certificates.credentials(&node("n2"), Proof::Own).server_config(b"h2");
-    let acceptor = TlsAcceptor::from(Arc::new(config.expect("TLS takes the credentials")));
-    within("TLS", acceptor.accept(tcp)).await.expect("TLS")
-}
-
 async fn accept(grpc: &Grpc, listener: &TcpListener) -> Wire {
     h2::server::handshake(secure(grpc, listener).await).await.expect("HTTP/2")
 }
@@ -155,51 +137,4 @@ async fn next(wire: &mut Wire) -> (http::Request<h2::RecvStream>, SendResponse<B
 
 async fn drive(mut wire: Wire) {
     while wire.accept().await.is_some() {}
-}
-
-/// HTTP/2 by the byte, for what h2's server can't be made to say.
-mod raw {
-    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
-    const HEADERS: u8 = 1;
-    const SETTINGS: u8 = 4;
-    const PING: u8 = 6;
-    const GOAWAY: u8 = 7;
-
-    /// Takes three requests, says that it has processed the first alone, and hangs up.
-    pub(crate) async fn serve_one_and_go_away(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
-        let mut preface = [0; 24];
-        io.read_exact(&mut preface).await.expect("the preface");
-        write(io, SETTINGS, 0, &[]).await;
-        let mut requests = 0;
-        while requests < 3 {
-            let (kind, flags, payload) = read(io).await;
-            match kind {
-                HEADERS => requests += 1,
-                SETTINGS if flags == 0 => write(io, SETTINGS, 1, &[]).await,
-                PING if flags == 0 => write(io, PING, 1, &payload).await,
-                _ => {}
-            }
-        }
-        // Stream 1 was the last, NO_ERROR.
-        write(io, GOAWAY, 0, &[0, 0, 0, 1, 0, 0, 0, 0]).await;
-        let _ = io.shutdown().await;
-        while matches!(io.read(&mut preface).await, Ok(1..)) {}
-    }
-
-    async fn read(io: &mut (impl AsyncRead + Unpin)) -> (u8, u8, Vec<u8>) {
-        let mut header = [0; 9];
-        io.read_exact(&mut header).await.expect("a frame");
-        let [a, b, c, kind, flags, ..] = header;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        io.read_exact(&mut payload).await.expect("a payload");
-        (kind, flags, payload)
-    }
-
-    async fn write(io: &mut (impl AsyncWrite + Unpin), kind: u8, flags: u8, payload: &[u8]) {
-        let len = u8::try_from(payload.len()).expect("a short payload");
-        let mut frame = vec![0, 0, len, kind, flags, 0, 0, 0, 0];
-        frame.extend(payload);
-        io.write_all(&frame).await.expect("the peer reads");
-    }
 }

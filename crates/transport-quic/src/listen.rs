@@ -8,7 +8,7 @@ use homing_transport::tls::Credentials;
 use homing_transport::{BoxFuture, Handler, Limits, Listener};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::{self, QuicError, QuicOptions};
@@ -25,8 +25,8 @@ const CLOSING: Duration = Duration::from_millis(100);
 pub struct QuicListener {
     endpoint: Endpoint,
     address: SocketAddr,
+    /// Without it, the accepting task and its sessions end at once.
     phase: watch::Sender<Phase>,
-    accept: AbortHandle,
     /// Closed when the accepting task and all its sessions have ended.
     ended: watch::Receiver<()>,
 }
@@ -85,14 +85,14 @@ impl QuicListener {
         let host = Arc::new(Host { credentials, limits, handler });
         let (phase, phases) = watch::channel(Phase::Open);
         let (ending, ended) = watch::channel(());
-        let accept = tokio::spawn({
+        tokio::spawn({
             let endpoint = endpoint.clone();
             async move {
                 accept(endpoint, host, phases).await;
                 drop(ending);
             }
         });
-        Ok(Self { endpoint, address, phase, accept: accept.abort_handle(), ended })
+        Ok(Self { endpoint, address, phase, ended })
     }
 
     /// Ends when all sessions have ended.
@@ -131,9 +131,8 @@ impl Listener for QuicListener {
 
 impl Drop for QuicListener {
     fn drop(&mut self) {
-        // First, so that peers see a lost connection and not requests that were given up.
+        // Before the tasks end, so that peers see a lost connection and not requests that were given up.
         self.endpoint.close(Code::Shutdown.into(), b"");
-        self.accept.abort();
     }
 }
 

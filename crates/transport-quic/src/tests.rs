@@ -189,6 +189,33 @@ async fn a_listener_that_drains_says_so_and_refuses_what_comes_all_the_same() {
     assert_eq!(abused.requests(), 1);
 }
 
+#[tokio::test]
+async fn the_head_says_what_time_is_left_when_it_is_sent() {
+    struct Noting(mpsc::UnboundedSender<Head>);
+
+    impl Handler for Noting {
+        fn handle(&self, _: NodeId, head: Head, _: http::Request<Body>) -> BoxFuture<'_, Reply> {
+            self.0.send(head).unwrap();
+            Box::pin(async { Reply::without_answer(ReplyHead::default()) })
+        }
+    }
+
+    let certificates = Certificates::new();
+    let credentials = |id| certificates.credentials(&node(id), Proof::Own);
+    let (limits, options) = (Limits::default(), QuicOptions::default());
+    let (sender, mut heads) = mpsc::unbounded_channel();
+    let noting = Arc::new(Noting(sender));
+    let listener = QuicListener::bind(any(), credentials("n2"), limits.clone(), options, noting).unwrap();
+    let transport = QuicTransport::new(any(), credentials("n1"), limits, options).unwrap();
+    let peer = Peer { node: node("n2"), address: listener.address() };
+    let connection = dial(&transport, &peer).await;
+    let given = Head { remaining: Some(PATIENCE), ..head() };
+    connection.send(given.clone(), http::Request::new(Body::empty())).await.unwrap();
+    let seen = heads.recv().await.unwrap();
+    assert!(seen.remaining < given.remaining, "{seen:?}");
+    assert_eq!(Head { remaining: given.remaining, ..seen }, given);
+}
+
 /// A listener `n2` that answers each request with these bytes and a FIN, and our transport as `n1`.
 async fn answering(hello: &'static [u8], answer: Vec<u8>) -> (Endpoint, QuicTransport, Peer) {
     let certificates = Certificates::new();

@@ -156,22 +156,23 @@ pub async fn serve(
     let request = http::Request::from_parts(parts, body);
     let reply = tokio::select! {
         biased;
-        error = tripwire.wait() => Reply::of(Outcome::Refused, error.to_string()),
+        // The handler has begun: what it made of the messages before, nobody can tell.
+        error = tripwire.wait() => Reply::of(Outcome::MaybeSent, error.to_string()),
         reply = handler.handle(from, head, request) => reply,
         () = passed(deadline) => Reply::of(Outcome::MaybeSent, "the deadline passed while the request was executed"),
     };
     finish_reply(reply, deadline, limits)
 }
 
-/// Holds a reply against the limits before it is sent: one with too large a header block becomes a
-/// refusal that says so, a correction that doesn't fit beside the headers is left out, and the body is
+/// Holds a reply against the limits before it is sent: one with too large a header block becomes an
+/// outcome that says so (*maybe sent*, since the request was executed), a correction that doesn't fit beside the headers is left out, and the body is
 /// guarded by the deadline.
 #[must_use]
 pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) -> Reply {
     let block = header_block_len(reply.response.headers());
     if let Err(reason) = check_header_block("response", block, limits.max_header_block) {
         return Reply::without_answer(ReplyHead {
-            outcome: Some(Outcome::Refused),
+            outcome: Some(Outcome::MaybeSent),
             reason,
             correction: bytes::Bytes::new(),
             ..reply.head
@@ -186,7 +187,7 @@ pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) ->
     let guard = Guard { deadline, meter: None, tripwire: None };
     match guard.over(body) {
         Ok(body) => Reply { head, response: http::Response::from_parts(parts, body) },
-        Err(error) => Reply::of(Outcome::Refused, error.to_string()),
+        Err(error) => Reply::of(Outcome::MaybeSent, error.to_string()),
     }
 }
 
