@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use h2::{Ping, PingPong};
 use homing_transport::Limits;
+use homing_transport::tls::explain;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -119,11 +120,19 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        let read = Pin::new(&mut self.io).poll_read(cx, buf).map_err(readable);
         if buf.filled().len() > before {
             self.heard.note();
         }
         read
+    }
+}
+
+/// h2 keeps of an I/O error its kind and its text alone. This is where TLS says why it refuses a certificate.
+fn readable(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(tls) => io::Error::new(error.kind(), explain(tls)),
+        None => error,
     }
 }
 

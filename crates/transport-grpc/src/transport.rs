@@ -1,7 +1,7 @@
 use std::io;
 use std::sync::Arc;
 
-use homing_transport::tls::{Credentials, CredentialsError};
+use homing_transport::tls::{Credentials, CredentialsError, explain};
 use homing_transport::{BoxFuture, Connection, Lane, Limits, Peer, SendError, SendErrorKind, Transport};
 use http::uri::Authority;
 use rustls::AlertDescription;
@@ -15,6 +15,8 @@ use crate::{fault, settings};
 
 /// The name by which TLS agrees on HTTP/2 (RFC 9113, section 3.1).
 pub(crate) const ALPN: &[u8] = b"h2";
+
+const HUNG_UP: &str = "closed the connection during the handshake";
 
 /// The dialling side: gRPC's wire, HTTP/2 over TLS over TCP.
 pub struct GrpcTransport {
@@ -53,7 +55,7 @@ impl GrpcTransport {
         let node = self.credentials.peer(session.peer_certificates());
         let node = node.map_err(|error| identity(peer, error))?;
         if node != peer.node {
-            return Err(identity(peer, format!("the certificate is {node}'s")));
+            return Err(identity(peer, format!("it is {node}'s")));
         }
         if session.alpn_protocol() != Some(ALPN) {
             return Err(SendError::not_sent(
@@ -78,7 +80,7 @@ impl GrpcTransport {
             biased;
             end = &mut wire => {
                 let error = end.err();
-                let closed = || unreachable(peer, "closed the connection during the handshake");
+                let closed = || unreachable(peer, HUNG_UP);
                 return Err(error.map_or_else(closed, |error| refused(peer, &error)));
             }
             pong = pings.ping(h2::Ping::opaque()) => pong.map_err(|error| refused(peer, &error))?,
@@ -119,7 +121,7 @@ fn unreachable(peer: &Peer, why: impl std::fmt::Display) -> SendError {
 }
 
 fn identity(peer: &Peer, why: impl std::fmt::Display) -> SendError {
-    SendError::not_sent(SendErrorKind::Identity, format!("{peer}: is not {}: {why}", peer.node))
+    SendError::not_sent(SendErrorKind::Identity, format!("{peer}: its certificate is refused: {why}"))
 }
 
 fn refuses_us(peer: &Peer, why: impl std::fmt::Display) -> SendError {
@@ -130,10 +132,13 @@ fn refuses_us(peer: &Peer, why: impl std::fmt::Display) -> SendError {
 fn tls_failed(peer: &Peer, error: &io::Error) -> SendError {
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     match tls {
-        Some(rustls::Error::InvalidCertificate(why)) => identity(peer, why),
-        Some(rustls::Error::AlertReceived(alert)) if is_about_certificates(*alert) => refuses_us(peer, error),
+        Some(tls @ rustls::Error::InvalidCertificate(_)) => identity(peer, explain(tls)),
+        Some(tls @ rustls::Error::AlertReceived(alert)) if is_about_certificates(*alert) => {
+            refuses_us(peer, explain(tls))
+        }
         Some(_) => SendError::not_sent(SendErrorKind::Protocol, format!("{peer}: TLS failed: {error}")),
-        None => unreachable(peer, format!("TLS failed: {}", fault::io(error))),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => unreachable(peer, HUNG_UP),
+        None => unreachable(peer, fault::io(error)),
     }
 }
 

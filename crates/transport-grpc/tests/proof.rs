@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use common::raw::{self, address, listen, secure};
 use common::{Grpc, head, post, within};
 use h2::Reason;
 use h2::server::SendResponse;
-use homing_transport::{BodyError, Limits, SendErrorKind, Sent};
+use homing_transport::{BodyError, Head, Limits, SendErrorKind, Sent};
 use http_body_util::BodyExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -106,6 +109,32 @@ async fn requests_after_the_last_one_of_a_goaway_are_not_sent() {
         within("the connection to close", connection.closed()).await;
     };
     within("both sides", async { tokio::join!(serving, calling) }).await;
+}
+
+/// The peer allows fewer requests at a time than we would send: the rest wait here, and are not sent.
+#[tokio::test]
+async fn a_call_over_the_peers_max_streams_is_not_sent() {
+    let inside = Arc::new(Notify::new());
+    let stuck = {
+        let inside = Arc::clone(&inside);
+        common::handler(move |_| {
+            inside.notify_one();
+            std::future::pending()
+        })
+    };
+    let grpc = Grpc::default();
+    let listener = grpc.listen(Limits { max_streams: 1, ..Limits::default() }, stuck).await;
+    let connection = grpc.dial(&listener.address(), Limits::default()).await.expect("a connection");
+    let waiting = async {
+        within("the first call to run", inside.notified()).await;
+        let hurried = Head { remaining: Some(Duration::from_millis(200)), ..head() };
+        let error = within("an error", connection.send(hurried, post("x"))).await.expect_err("no place");
+        assert_eq!((error.sent, error.kind), (Sent::NotSent, SendErrorKind::Deadline), "{error}");
+    };
+    tokio::select! {
+        reply = connection.send(head(), post("stuck")) => panic!("nobody answers, and yet: {reply:?}"),
+        () = waiting => {}
+    }
 }
 
 /// Whoever answers without a head of ours is no node.

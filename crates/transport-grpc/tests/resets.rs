@@ -4,6 +4,8 @@ mod common;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use common::{Grpc, handler, head, ok, post, raw, within, works};
@@ -68,6 +70,23 @@ async fn replies_to_requests_that_still_stream_do_not_wear_the_connection_out() 
     assert!(connection.is_open());
 }
 
+/// What its sender has given up by the time it arrives isn't executed.
+#[tokio::test]
+async fn a_request_that_is_cancelled_before_its_start_is_not_executed() {
+    let executed = Arc::new(AtomicUsize::new(0));
+    let counting = {
+        let executed = Arc::clone(&executed);
+        handler(move |_| {
+            executed.fetch_add(1, Ordering::Relaxed);
+            async { ok(Body::empty()) }
+        })
+    };
+    let grpc = Grpc::default();
+    let listener = grpc.listen(Limits::default(), counting).await;
+    within("a reply", raw::cancel_before_the_start(&grpc, &listener.address())).await;
+    assert_eq!(executed.load(Ordering::Relaxed), 1, "requests that were executed");
+}
+
 /// A body that never ends.
 struct Endless;
 
@@ -79,11 +98,11 @@ impl futures_core::Stream for Endless {
     }
 }
 
-/// Polls a call once, which writes its request.
+/// Polls a call once, which writes its request. (tokio would make a task that has done much wait for others.)
 async fn start<T>(mut call: Pin<&mut (dyn Future<Output = T> + Send + '_)>) {
-    poll_fn(|cx| {
+    let once = poll_fn(|cx| {
         let _ = call.as_mut().poll(cx);
         Poll::Ready(())
-    })
-    .await;
+    });
+    tokio::task::unconstrained(once).await;
 }

@@ -274,10 +274,17 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
     if certificates.is_empty() { Err(CredentialsError::Empty { what }) } else { Ok(certificates) }
 }
 
-/// rustls' errors are exact but long; the three that people meet get a plain sentence.
-fn explain(error: &rustls::Error) -> String {
-    use rustls::CertificateError as E;
+/// What TLS has against a certificate, ours or the peer's, for people: rustls' errors are exact but long, and
+/// the peer's alerts are names from RFC 8446, section 6.
+#[must_use]
+pub fn explain(error: &rustls::Error) -> String {
+    use rustls::{AlertDescription as Alert, CertificateError as E};
     match error {
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => "there is none".to_owned(),
+        rustls::Error::AlertReceived(Alert::CertificateExpired) => "it has expired".to_owned(),
+        rustls::Error::AlertReceived(Alert::UnknownCA | Alert::DecryptError) => {
+            "it does not come from the peer's CA".to_owned()
+        }
         rustls::Error::InvalidCertificate(E::Expired | E::ExpiredContext { .. }) => {
             "it has expired".to_owned()
         }
@@ -287,6 +294,7 @@ fn explain(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(E::UnknownIssuer | E::BadSignature) => {
             "it does not come from this CA".to_owned()
         }
+        rustls::Error::InvalidCertificate(other) => other.to_string(),
         other => other.to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! A server of HTTP/2 by the byte, for what h2's own can't be made to say (RFC 9113, section 6).
+//! HTTP/2 by the byte, for what h2 can't be made to say (RFC 9113, section 6).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use homing_transport::contract::Proof;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{Grpc, node, within};
 
@@ -23,6 +23,9 @@ const END_HEADERS: u8 = 4;
 
 /// `:status: 200` and `homing-hops: 0`, without compression (RFC 7541).
 const OK: &[u8] = b"\x88\x00\x0bhoming-hops\x010";
+
+/// `:method: POST`, `:scheme: https`, `:path: /`, `:authority: n2` and `homing-direct: n2`.
+const POST: &[u8] = b"\x83\x87\x84\x01\x02n2\x00\x0dhoming-direct\x02n2";
 
 pub async fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.expect("a free port")
@@ -54,16 +57,41 @@ pub async fn serve_one_and_go_away(io: &mut (impl AsyncRead + AsyncWrite + Unpin
     while next(io).await.is_some() {}
 }
 
-/// Answers requests without a body at once, and others when they are cancelled: too late.
+/// Answers requests that are cancelled, too late, and then the one request that has no body.
 pub async fn answer_what_was_cancelled(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     greet(io).await;
-    let mut answered = HashSet::new();
+    let (mut open, mut last) = (HashSet::new(), None);
     while let Some(Frame { kind, flags, stream, .. }) = next(io).await {
-        let complete = kind == HEADERS && flags & END_STREAM != 0;
-        if (complete || kind == RST_STREAM) && answered.insert(stream) {
+        match kind {
+            HEADERS if flags & END_STREAM != 0 => last = Some(stream),
+            HEADERS => drop(open.insert(stream)),
+            RST_STREAM if open.remove(&stream) => {
+                write(io, HEADERS, END_STREAM | END_HEADERS, stream, OK).await
+            }
+            _ => {}
+        }
+        if open.is_empty()
+            && let Some(stream) = last.take()
+        {
             write(io, HEADERS, END_STREAM | END_HEADERS, stream, OK).await;
         }
     }
+}
+
+/// Dials as `n1`, sends a request with its cancellation in one piece, then a whole one, and waits for the reply.
+pub async fn cancel_before_the_start(grpc: &Grpc, address: &str) {
+    let credentials = grpc.certificates.credentials(&node("n1"), Proof::Own);
+    let config = credentials.client_config(b"h2").expect("TLS takes the credentials");
+    let name = credentials.server_name(&node("n2")).expect("a name");
+    let tcp = TcpStream::connect(address).await.expect("a connection");
+    let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.expect("TLS");
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    bytes.extend(frame(HEADERS, END_HEADERS, 1, POST));
+    bytes.extend(frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]));
+    bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 3, POST));
+    send(&mut tls, &bytes).await;
+    while next(&mut tls).await.expect("a reply").kind != HEADERS {}
 }
 
 struct Frame {
@@ -101,10 +129,18 @@ async fn read(io: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
 }
 
 async fn write(io: &mut (impl AsyncWrite + Unpin), kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    send(io, &frame(kind, flags, stream, payload)).await;
+}
+
+async fn send(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+    io.write_all(bytes).await.expect("the peer reads");
+    io.flush().await.expect("the peer reads");
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u8::try_from(payload.len()).expect("a short payload");
     let mut frame = vec![0, 0, len, kind, flags];
     frame.extend(stream.to_be_bytes());
     frame.extend(payload);
-    io.write_all(&frame).await.expect("the peer reads");
-    io.flush().await.expect("the peer reads");
+    frame
 }

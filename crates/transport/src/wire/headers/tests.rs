@@ -98,6 +98,16 @@ fn what_a_service_or_a_client_wrote_is_never_taken_for_ours() {
 }
 
 #[test]
+fn a_reader_leaves_nothing_that_looks_like_ours() {
+    let mut request = headers(&[("homing-direct", "n1"), ("homing-made-up", "x"), ("kept", "y")]);
+    let mut reply = headers(&[("homing-hops", "0"), ("homing-made-up", "x"), ("kept", "y")]);
+    read_head(&mut request).unwrap();
+    read_reply_head(&mut reply).unwrap();
+    assert_eq!(request, headers(&[("kept", "y")]));
+    assert_eq!(reply, headers(&[("kept", "y")]));
+}
+
+#[test]
 fn an_unknown_outcome_promises_least() {
     let mut headers = headers(&[("homing-outcome", "teleported"), ("homing-hops", "0")]);
     assert_eq!(read_reply_head(&mut headers).unwrap().outcome, Some(Outcome::MaybeSent));
