@@ -169,11 +169,6 @@ pub(crate) fn grpc_status(headers: &mut HeaderMap, code: GrpcCode, message: &str
     }
 }
 
-/// Whether a request or response speaks gRPC.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
 /// Ends a gRPC answer that breaks off with a status that says why, instead of a bare reset.
 pub(crate) fn explain_cut(body: Body) -> Body {
     if body.bytes().is_some() { body } else { Body::new(ExplainCut { body, ended: false }) }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use homing_router::Router;
-use homing_transport::{Body, BoxFuture};
+use homing_transport::{Body, BoxFuture, is_grpc};
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ impl Channel {
 
     /// Brings one request to a node that owns its space.
     pub(crate) async fn enter(router: Arc<Router>, mut request: Request<Body>) -> Response<Body> {
-        let grpc = caller::is_grpc(request.headers());
+        let grpc = is_grpc(request.headers());
         let response = match caller::read(request.headers_mut(), Instant::now()) {
             Ok(call) => match router.call(call, request).await {
                 Ok(answer) => caller::answer(answer),

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use homing_router::{Declined, Granted, Service};
+use homing_transport::wire::headers;
 use homing_transport::{Body, BoxFuture};
 use homing_types::{Access, Execution, Grant};
 use http::HeaderMap;
@@ -36,10 +37,10 @@ impl Service for Upstream {
     fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
         Box::pin(async move {
             let Granted { grant, access, idempotency_key, mut request, .. } = granted;
-            let headers = request.headers_mut();
-            bear(headers, &grant, access);
+            let map = request.headers_mut();
+            bear(map, &grant, access);
             if let Some(key) = idempotency_key {
-                put(headers, "homing-idempotency-key", &key.to_string());
+                put(map, headers::IDEMPOTENCY_KEY, &key.to_string());
             }
             self.client.send(request).await.map_err(|error| Declined {
                 execution: match error {
@@ -57,17 +58,17 @@ impl Service for Upstream {
     }
 }
 
-fn bear(headers: &mut HeaderMap, grant: &Grant, access: Access) {
+fn bear(map: &mut HeaderMap, grant: &Grant, access: Access) {
     if let Ok(space) = HeaderValue::from_bytes(grant.space.as_str().as_bytes()) {
-        headers.insert(HeaderName::from_static("homing-space"), space);
+        map.insert(headers::SPACE, space);
     }
-    put(headers, "homing-access", access.as_str());
-    put(headers, "homing-role", grant.role.as_str());
-    put(headers, "homing-epoch", &grant.epoch.to_string());
+    put(map, headers::ACCESS, access.as_str());
+    put(map, headers::ROLE, grant.role.as_str());
+    put(map, headers::EPOCH, &grant.epoch.to_string());
 }
 
-fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+fn put(map: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+        map.insert(name, value);
     }
 }

@@ -106,7 +106,7 @@ impl Outgoing {
             .map_err(|message| SendError::maybe_sent(SendErrorKind::Limit, message))?;
         let guard = Guard {
             deadline: self.deadline,
-            meter: grpc(reply.response.headers()).then(|| MessageMeter::new(self.max_message)),
+            meter: is_grpc(reply.response.headers()).then(|| MessageMeter::new(self.max_message)),
             tripwire: None,
         };
         let body = std::mem::take(reply.response.body_mut());
@@ -225,11 +225,12 @@ fn check_header_block(what: &str, block: usize, limit: usize) -> Result<(), Stri
 }
 
 fn meter(headers: &HeaderMap, limits: &Limits) -> Option<MessageMeter> {
-    grpc(headers).then(|| MessageMeter::new(limits.max_message))
+    is_grpc(headers).then(|| MessageMeter::new(limits.max_message))
 }
 
-/// Only gRPC bodies consist of messages.
-fn grpc(headers: &HeaderMap) -> bool {
+/// Whether a request or response speaks gRPC. Only its bodies consist of messages.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(http::header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
