@@ -25,6 +25,11 @@ impl Load {
         self.held[to] += 1.0;
     }
 
+    /// How much each node holds, in slots.
+    pub(crate) fn held(&self) -> &[f64] {
+        &self.held
+    }
+
     /// How full a node is; `dither` tells those apart that are equally full.
     pub(crate) fn fullness(&self, node: NodeIndex, dither: f64) -> f64 {
         (self.held[node] + dither) / self.quota[node]
@@ -47,13 +52,18 @@ impl Load {
         (self.under(to) && gives) || (self.over(from) && takes)
     }
 
-    /// From where and to where one slot has to go, whatever way it takes; `None` if all nodes are in their bounds.
+    /// From where and to where one slot has to go, whatever way it takes, the fullest first; `None` if all nodes are in
+    /// their bounds.
     pub(crate) fn imbalance(&self) -> Option<(Vec<NodeIndex>, Vec<NodeIndex>)> {
-        let all = |is: fn(&Self, NodeIndex) -> bool| (0..self.held.len()).filter(move |node| is(self, *node));
-        if all(Self::over).next().is_some() {
-            Some((all(Self::over).collect(), all(Self::takes).collect()))
-        } else if all(Self::under).next().is_some() {
-            Some((all(Self::gives).collect(), all(Self::under).collect()))
+        let all = |is: fn(&Self, NodeIndex) -> bool| {
+            let mut all: Vec<_> = (0..self.held.len()).filter(|node| is(self, *node)).collect();
+            all.sort_by(|a, b| self.fullness(*b, 0.0).total_cmp(&self.fullness(*a, 0.0)));
+            all
+        };
+        if (0..self.held.len()).any(|node| self.over(node)) {
+            Some((all(Self::over), all(Self::takes)))
+        } else if (0..self.held.len()).any(|node| self.under(node)) {
+            Some((all(Self::gives), all(Self::under)))
         } else {
             None
         }

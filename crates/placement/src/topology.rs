@@ -26,13 +26,6 @@ pub(crate) struct Topology {
     pub(crate) nodes: Vec<Node>,
 }
 
-/// How many share a zone, and a rack of it: less is better, and the zone counts first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Crowding {
-    zone: usize,
-    rack: usize,
-}
-
 impl Topology {
     pub(crate) fn new(members: &[Member]) -> Result<Self, PlacementError> {
         let mut members: Vec<&Member> = members.iter().collect();
@@ -60,32 +53,23 @@ impl Topology {
         self.nodes.binary_search_by(|node| node.id.cmp(id)).ok()
     }
 
-    /// How crowded it is where `node` stands, by those of `group`.
-    pub(crate) fn crowding_at(&self, group: &[NodeIndex], node: NodeIndex) -> Crowding {
-        let node = &self.nodes[node];
-        group.iter().map(|other| &self.nodes[*other]).fold(Crowding::default(), |sum, other| Crowding {
-            zone: sum.zone + usize::from(other.zone == node.zone),
-            rack: sum.rack + usize::from(other.rack == node.rack),
-        })
+    /// How near two nodes are: 0 in different zones, 1 in different racks of a zone, 2 in a rack.
+    pub(crate) fn nearness(&self, a: NodeIndex, b: NodeIndex) -> usize {
+        let (a, b) = (&self.nodes[a], &self.nodes[b]);
+        usize::from(a.zone == b.zone) + usize::from(a.rack == b.rack)
     }
 
-    /// The pairs of a group that share a zone, and those that share a rack.
-    pub(crate) fn crowding(&self, group: &[NodeIndex]) -> Crowding {
-        (1..group.len()).fold(Crowding::default(), |sum, i| {
-            let more = self.crowding_at(&group[..i], group[i]);
-            Crowding { zone: sum.zone + more.zone, rack: sum.rack + more.rack }
-        })
+    /// How near `others` are to a node, added up: their order by nearness decides which group is the best.
+    pub(crate) fn nearness_of(&self, node: NodeIndex, others: &[NodeIndex]) -> usize {
+        others.iter().map(|other| self.nearness(node, *other)).sum()
     }
 
-    /// The least crowding of any group of `copies` nodes. The cost of one more is never less than that of the one
-    /// before, so taking the best each time leads there.
-    pub(crate) fn least_crowding(&self, copies: usize) -> Crowding {
-        let mut group = Vec::new();
-        for _ in 0..copies {
-            let free = (0..self.nodes.len()).filter(|node| !group.contains(node));
-            group.extend(free.min_by_key(|node| self.crowding_at(&group, *node)));
-        }
-        self.crowding(&group)
+    /// The least [`nearness_of`](Self::nearness_of) any `count` replicas to a primary.
+    pub(crate) fn least_nearness(&self, primary: NodeIndex, count: usize) -> usize {
+        let others = (0..self.nodes.len()).filter(|node| *node != primary);
+        let mut nearness: Vec<_> = others.map(|other| self.nearness(primary, other)).collect();
+        nearness.sort_unstable();
+        nearness.iter().take(count).sum()
     }
 
     /// A fraction in 0 to 1 for a slot and a node, the same everywhere and without a pattern.
