@@ -11,20 +11,16 @@ use bytes::Bytes;
 use homing_failover::Verdict;
 use homing_router::{Answer, Call, CallError};
 use homing_transport::wire::headers::{self, HeadError};
+use homing_transport::wire::hop_by_hop;
 use homing_transport::{Body, BodyError, ReplyHead};
 use homing_types::Outcome;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::Instant;
 
 /// Where a client listener tells which node it belongs to, without a space.
 pub const NODE_INFO_PATH: &str = "/homing/v1/node";
-
-const TIMEOUT_MS: HeaderName = HeaderName::from_static("homing-timeout-ms");
-const ATTEMPTS: HeaderName = HeaderName::from_static("homing-attempts");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The longest deadline a caller may set: a day. A longer one is cut, since it can only be a mistake.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -32,32 +28,21 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Takes what a caller says off its headers.
 pub(crate) fn read(headers: &mut HeaderMap, now: Instant) -> Result<Call, HeadError> {
     let call = Call {
-        space: headers::read_space(headers)?.ok_or_else(|| HeadError {
-            header: headers::SPACE,
-            problem: "is missing".to_owned(),
-            remedy: "name the space that the request is for, 1 to 255 bytes of UTF-8",
-        })?,
-        access: headers::parsed(headers, headers::ACCESS, "use write, read or read-primary")?
-            .unwrap_or_default(),
+        space: headers::read_required_space(headers)?,
+        access: headers::read_access(headers)?,
         deadline: timeout(headers)?.map(|timeout| now + timeout.min(MAX_TIMEOUT)),
-        idempotency_key: headers::parsed(
-            headers,
-            headers::IDEMPOTENCY_KEY,
-            "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057",
-        )?,
-        traceparent: headers
-            .get(headers::TRACEPARENT)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned),
+        idempotency_key: headers::read_idempotency_key(headers)?,
+        traceparent: headers::read_traceparent(headers),
     };
     headers::strip(headers);
+    hop_by_hop::strip(headers);
     Ok(call)
 }
 
 fn timeout(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
-    let ours: Option<u64> = headers::parsed(headers, TIMEOUT_MS, "use a number of milliseconds")?;
+    let ours: Option<u64> = headers::parsed(headers, headers::TIMEOUT_MS, "use a number of milliseconds")?;
     let remedy = "use 1 to 8 digits and a unit of H, M, S, m, u or n";
-    let grpc: Option<GrpcTimeout> = headers::parsed(headers, GRPC_TIMEOUT, remedy)?;
+    let grpc: Option<GrpcTimeout> = headers::parsed(headers, headers::GRPC_TIMEOUT, remedy)?;
     Ok(ours.map(Duration::from_millis).or(grpc.map(|GrpcTimeout(timeout)| timeout)))
 }
 
@@ -104,7 +89,7 @@ fn tell(headers: &mut HeaderMap, head: &ReplyHead, attempts: u32) {
     }
     headers.insert(headers::HOPS, u16::from(head.hops).into());
     headers.insert(headers::EPOCH, head.epoch.number().into());
-    headers.insert(ATTEMPTS, attempts.into());
+    headers.insert(headers::ATTEMPTS, attempts.into());
 }
 
 /// What a caller gets where there is no answer of the service: a gRPC status for gRPC, else an HTTP status and a line.
@@ -125,7 +110,7 @@ pub(crate) fn failure(grpc: bool, error: &CallError) -> Response<Body> {
     if let Some(outcome) = outcome {
         headers.insert(headers::OUTCOME, HeaderValue::from_static(outcome.as_str()));
     }
-    headers.insert(ATTEMPTS, error.attempts.into());
+    headers.insert(headers::ATTEMPTS, error.attempts.into());
     response
 }
 
@@ -157,14 +142,10 @@ fn refusal(grpc: bool, code: GrpcCode, status: StatusCode, message: &str) -> Res
     response
 }
 
-/// What gRPC percent-encodes in a message: all but printable ASCII, and `%` itself.
-const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
-
 /// Writes a status where a reader of gRPC looks for it: in trailers, or in the headers of a reply without a body.
 pub(crate) fn grpc_status(headers: &mut HeaderMap, code: GrpcCode, message: &str) {
     headers.insert("grpc-status", (code as u16).into());
-    let encoded = utf8_percent_encode(message, GRPC_MESSAGE).to_string();
-    if let Ok(message) = HeaderValue::from_str(&encoded) {
+    if let Ok(message) = HeaderValue::from_str(&headers::grpc_message(message).to_string()) {
         headers.insert("grpc-message", message);
     }
 }
@@ -195,7 +176,7 @@ impl HttpBody for ExplainCut {
         self.ended = true;
         let code = match error {
             BodyError::Deadline => GrpcCode::DeadlineExceeded,
-            BodyError::MessageTooLarge { .. } => GrpcCode::ResourceExhausted,
+            BodyError::TooLarge(_) => GrpcCode::ResourceExhausted,
             _ => GrpcCode::Unknown,
         };
         let mut trailers = HeaderMap::new();
@@ -211,6 +192,7 @@ impl HttpBody for ExplainCut {
 #[cfg(test)]
 mod tests {
     use homing_types::Access;
+    use http::header::HeaderName;
 
     use super::*;
 

@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use homing_router::{Declined, Granted, Service};
 use homing_transport::wire::headers;
-use homing_transport::{Body, BoxFuture};
-use homing_types::{Access, Execution, Grant};
+use homing_transport::{Body, BoxFuture, is_grpc};
+use homing_types::Execution;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use crate::{Client, ClientError};
 
@@ -14,8 +15,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// A service in another process beside the node, in any language: HTTP/2 without TLS (prior knowledge).
 ///
-/// Each request bears its grant: `homing-space`, `homing-access`, `homing-role`, `homing-epoch` and, if it has one,
-/// `homing-idempotency-key`. The service compares the epoch with the highest it has seen for the space, and refuses
+/// Each request bears its grant: `homing-space` (or `homing-space-bin`), `homing-access`, `homing-role`, `homing-epoch`
+/// and, if it has one, `homing-idempotency-key`; and the time that is left for its answer: `homing-timeout-ms` and, for
+/// gRPC, `grpc-timeout`. The service compares the epoch with the highest it has seen for the space, and refuses
 /// a lower one.
 #[derive(Clone)]
 pub struct Upstream {
@@ -36,12 +38,7 @@ impl Upstream {
 impl Service for Upstream {
     fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
         Box::pin(async move {
-            let Granted { grant, access, idempotency_key, mut request, .. } = granted;
-            let map = request.headers_mut();
-            bear(map, &grant, access);
-            if let Some(key) = idempotency_key {
-                put(map, headers::IDEMPOTENCY_KEY, &key.to_string());
-            }
+            let request = bear(granted);
             self.client.send(request).await.map_err(|error| Declined {
                 execution: match error {
                     ClientError::Address { .. } | ClientError::Unreachable { .. } => Execution::No,
@@ -58,17 +55,62 @@ impl Service for Upstream {
     }
 }
 
-fn bear(map: &mut HeaderMap, grant: &Grant, access: Access) {
-    if let Ok(space) = HeaderValue::from_bytes(grant.space.as_str().as_bytes()) {
-        map.insert(headers::SPACE, space);
-    }
+/// The request with what the service has to know of it as headers.
+fn bear(granted: Granted) -> http::Request<Body> {
+    let Granted { grant, access, deadline, idempotency_key, mut request } = granted;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let grpc = is_grpc(request.headers());
+    let map = request.headers_mut();
+    headers::write_space(&grant.space, map);
     put(map, headers::ACCESS, access.as_str());
     put(map, headers::ROLE, grant.role.as_str());
     put(map, headers::EPOCH, &grant.epoch.to_string());
+    put(map, headers::TIMEOUT_MS, &left.as_millis().to_string());
+    if grpc {
+        put(map, headers::GRPC_TIMEOUT, &format!("{}m", left.as_millis().min(MAX_GRPC_TIMEOUT)));
+    }
+    if let Some(key) = idempotency_key {
+        put(map, headers::IDEMPOTENCY_KEY, &key.to_string());
+    }
+    request
 }
+
+/// gRPC's timeouts have 8 digits.
+const MAX_GRPC_TIMEOUT: u128 = 99_999_999;
 
 fn put(map: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         map.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homing_types::{Access, Epoch, Grant, Role, Space};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_is_told_its_grant_and_its_time_whatever_the_space_is_called() {
+        for name in ["acme", " acme", "a\tb", "größe"] {
+            let mut request = http::Request::new(Body::empty());
+            request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+            let space = Space::new(name).unwrap();
+            let grant =
+                Grant { space: space.clone(), role: Role::Primary, epoch: Epoch::new(7), valid_until: None };
+            let deadline = Instant::now() + Duration::from_millis(1_500);
+            let granted = Granted { grant, access: Access::Read, deadline, idempotency_key: None, request };
+            let mut request = bear(granted);
+            assert_eq!(headers::read_required_space(request.headers_mut()), Ok(space));
+            for (header, value) in [
+                ("homing-access", "read"),
+                ("homing-role", "primary"),
+                ("homing-epoch", "7"),
+                ("homing-timeout-ms", "1500"),
+                ("grpc-timeout", "1500m"),
+            ] {
+                assert_eq!(request.headers()[header], value);
+            }
+        }
     }
 }

@@ -15,7 +15,8 @@ use crate::receive::{Arrived, shrink};
 use crate::replay::Replay;
 use crate::router::Router;
 
-/// The forwards that the receiver of an attempt may still make: a call has three hops, the attempt is one.
+/// The forwards that the receiver of an attempt may still make: a call has three hops, the attempt is one. Each correction
+/// that was followed has cost one, too.
 const HOPS_LEFT: u8 = 2;
 
 const NOBODY: &str = "it knows no owner of the space and has nobody to ask";
@@ -69,6 +70,7 @@ impl Router {
                 call.idempotency_key.is_some() && self.service().is_some_and(|service| service.dedupes()),
                 self.time_of(deadline),
             ),
+            planned: None,
             trail: Trail::default(),
             replay: Replay::new(request),
             deadline,
@@ -103,16 +105,15 @@ impl Router {
     }
 
     async fn drive(self: &Arc<Self>, driven: &mut Driven) -> Result<Reply, Verdict> {
+        let slot = driven.key.slot();
         loop {
+            // What another call has learned counts for this one, too.
+            if driven.planned.is_some_and(|planned| planned < self.epoch(slot)) {
+                self.make_plan(driven);
+            }
             let now = self.now();
             match self.with_random(|random| driven.plan.next(now, random)) {
-                Action::Plan => {
-                    let plan = self.plan(driven.key, driven.call.access);
-                    if plan.is_empty() {
-                        driven.trail.push(&self.me, Outcome::NotOwner, NOBODY.to_owned());
-                    }
-                    driven.plan.plan(plan);
-                }
+                Action::Plan => self.make_plan(driven),
                 Action::Attempt { candidate, timeout } => {
                     if let Some(reply) = self.attempt(driven, &candidate, timeout).await {
                         return Ok(reply);
@@ -124,13 +125,22 @@ impl Router {
         }
     }
 
+    fn make_plan(self: &Arc<Self>, driven: &mut Driven) {
+        driven.planned = Some(self.epoch(driven.key.slot()));
+        let plan = self.plan(driven.key, driven.call.access);
+        if plan.is_empty() {
+            driven.trail.push(&self.me, Outcome::NotOwner, NOBODY.to_owned());
+        }
+        driven.plan.plan(plan);
+    }
+
     /// A gap. It ends early if the authority knows newer owners than those that could not serve.
     async fn wait(self: &Arc<Self>, driven: &mut Driven, until: Instant) {
         let slot = driven.key.slot();
         let believed = self.epoch(slot);
         let _ = tokio::time::timeout_at(until, self.look_up(slot)).await;
         if self.epoch(slot) > believed {
-            driven.plan.plan(self.plan(driven.key, driven.call.access));
+            self.make_plan(driven);
         } else {
             tokio::time::sleep_until(until).await;
         }
@@ -180,20 +190,24 @@ impl Router {
             space: driven.call.space.clone(),
             access: driven.call.access,
             believed,
-            hops_left: HOPS_LEFT,
+            hops_left: HOPS_LEFT.saturating_sub(u8::try_from(driven.plan.follows()).unwrap_or(u8::MAX)),
             relay: candidate.relay,
             attempt: driven.plan.attempts(),
             idempotency_key: driven.call.idempotency_key,
             group: bytes::Bytes::new(),
         };
         let node = &candidate.node;
+        let traceparent = driven.call.traceparent.clone();
         let sent = if *node == self.me {
-            let arrived = Arrived { routed, deadline: Some(driven.deadline) };
+            // What a wire does for a request that crosses it.
+            let request = request.map(|body| body.until(driven.deadline));
+            let arrived = Arrived { routed, deadline: Some(driven.deadline), traceparent };
             let executed = Box::pin(self.execute_or_explain(arrived, request));
             let executed = tokio::time::timeout(timeout, executed).await;
-            Ok(executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE)))
+            let mut reply = executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE));
+            reply.response = reply.response.map(|body| body.until(driven.deadline));
+            Ok(reply)
         } else {
-            let traceparent = driven.call.traceparent.clone();
             self.send_routed(node, routed, request, traceparent, driven.deadline, timeout).await
         };
         let reply = match sent {
@@ -201,6 +215,7 @@ impl Router {
             Err(error) => outcome_of(error),
         };
         let taught = self.learn_from_reply(node, slot, believed, &reply.head, driven.deadline).await;
+        driven.planned = driven.planned.map(|planned| planned.max(self.epoch(slot)));
         let Some(outcome) = reply.head.outcome else {
             self.counters.answers.increment(1);
             return Some(reply);
@@ -239,6 +254,8 @@ struct Driven {
     call: Call,
     key: SpaceKey,
     plan: homing_failover::Call,
+    /// The epoch that the plan rests on, or the newest that an attempt of this call has brought.
+    planned: Option<Epoch>,
     trail: Trail,
     replay: Replay,
     deadline: Instant,

@@ -34,12 +34,13 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
+        let mut task = None;
         let entry = self.under_way.entry(key.clone());
         let flight = entry.or_insert_with(|| {
             let landing = Landing { under_way: Arc::clone(&self.under_way), key };
             let (landed, result) = oneshot::channel();
             let flying = start();
-            tokio::spawn(async move {
+            task = Some(async move {
                 let value = flying.await;
                 // Whoever comes from here on wants a newer result than this one.
                 drop(landing);
@@ -47,7 +48,12 @@ where
             });
             result.map(Result::ok).boxed().shared()
         });
-        flight.value().clone()
+        let flight = flight.value().clone();
+        // Not under the map's lock: a runtime that shuts down drops the task at once, and with it the landing.
+        if let Some(task) = task {
+            tokio::spawn(task);
+        }
+        flight
     }
 
     #[cfg(test)]

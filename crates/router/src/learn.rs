@@ -10,6 +10,7 @@ use homing_types::{Epoch, NodeId, Outcome, Slot};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
+use crate::receive::MAX_DIRECT;
 use crate::router::{Pulled, Router};
 use crate::service::DirectError;
 
@@ -18,9 +19,6 @@ pub const GROUP_PATH: &str = "/homing.v1.Table/Group";
 
 /// The largest group that travels with a request or a reply, in bytes; a larger one is pulled.
 pub const MAX_CARRIED_GROUP: usize = 8 << 10;
-
-/// The most that a direct message's answer may hold, in bytes.
-const MAX_DIRECT_ANSWER: usize = 64 << 20;
 
 impl Router {
     /// Applies an encoded group. What is older than what is known, or can't be right, changes nothing.
@@ -35,12 +33,9 @@ impl Router {
         self.apply(slot, group)
     }
 
-    /// Applies a group that isn't older than what is known: one of the same epoch may differ, which the table must see.
+    /// Applies a group, whatever its epoch: the table counts one that is older, and one of the same epoch may differ.
     fn apply(&self, slot: Slot, group: Group) -> Result<Epoch, String> {
         let epoch = group.epoch;
-        if epoch < self.epoch(slot) {
-            return Ok(epoch);
-        }
         let diff = Diff::one(slot, group).map_err(|error| error.to_string())?;
         let applied = self.table.apply(&diff).map_err(|error| error.to_string())?;
         if !applied.changed.is_empty() {
@@ -164,7 +159,7 @@ impl Router {
             .map_err(|error| failed(Sent::NotSent, error.to_string()))?;
         let exchange = async {
             let reply = self.pool.send(&node, Lane::Control, head, request, timeout).await?;
-            let body = Limited::new(reply.response.into_body(), MAX_DIRECT_ANSWER).collect().await;
+            let body = Limited::new(reply.response.into_body(), MAX_DIRECT).collect().await;
             Ok::<_, SendError>((reply.head, body))
         };
         let (head, body) = exchange.await.map_err(|error| failed(error.sent, error.message))?;

@@ -54,7 +54,10 @@ struct PeerState {
     payload: Mutex<Vec<Arc<dyn Connection>>>,
     control: Mutex<Vec<Arc<dyn Connection>>>,
     next: AtomicUsize,
+    /// The last contact, if it failed.
     failed: Mutex<Option<Instant>>,
+    /// The last dial, if it failed.
+    dial_failed: Mutex<Option<Instant>>,
 }
 
 impl PeerState {
@@ -102,7 +105,8 @@ impl Pool {
         patience: Duration,
     ) -> Result<Reply, SendError> {
         let impatient = Instant::now() + patience;
-        let connection = tokio::time::timeout_at(impatient, self.connection(node, lane))
+        // A dial leaves time for another candidate: until it has ended, nothing was sent.
+        let connection = tokio::time::timeout(patience / 2, self.connection(node, lane))
             .await
             .unwrap_or_else(|_| Err(dial_timed_out(node)))?;
         if let Some(wire) = self.wires.get(node.wire.as_str()) {
@@ -137,7 +141,10 @@ impl Pool {
     }
 
     fn failed_lately(&self, node: &NodeId) -> bool {
-        self.peer(node).failed.lock().is_some_and(|failed| failed.elapsed() < self.options.suspicion)
+        let peer = self.peer(node);
+        let lately =
+            |at: &Mutex<Option<Instant>>| at.lock().is_some_and(|at| at.elapsed() < self.options.suspicion);
+        lately(&peer.failed) || lately(&peer.dial_failed)
     }
 
     async fn connection(self: &Arc<Self>, node: &Node, lane: Lane) -> Dialled {
@@ -184,7 +191,12 @@ impl Pool {
                 state.lane(lane).lock().push(Arc::clone(connection));
             }),
         };
-        *state.failed.lock() = dialled.is_err().then(Instant::now);
+        let failed = dialled.is_err().then(Instant::now);
+        *state.dial_failed.lock() = failed;
+        // One more connection that can't be had says nothing against a peer that the others reach.
+        if failed.is_none() || state.pick(lane).0.is_none() {
+            *state.failed.lock() = failed;
+        }
         dialled
     }
 

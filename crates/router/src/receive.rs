@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_routing_table::{Decision, Known, Pull, Received, receive};
+use homing_transport::wire::headers::TRACEPARENT;
 use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
 use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, SpaceKey};
+use http::HeaderValue;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
@@ -16,8 +18,8 @@ use crate::learn::GROUP_PATH;
 use crate::router::Router;
 use crate::service::{Declined, Granted};
 
-/// The most that a direct message may hold, in bytes.
-const MAX_DIRECT: usize = 64 << 20;
+/// The most that a direct message or its answer may hold, in bytes.
+pub(crate) const MAX_DIRECT: usize = 64 << 20;
 
 /// How soon to ask a node again that only just starts, or is at its limit.
 const SOON: Duration = Duration::from_millis(50);
@@ -26,6 +28,7 @@ const SOON: Duration = Duration::from_millis(50);
 pub(crate) struct Arrived {
     pub(crate) routed: Routed,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) traceparent: Option<String>,
 }
 
 struct Receiver(Arc<Router>);
@@ -41,8 +44,8 @@ impl Handler for Receiver {
                     let Some(_place) = router.admit() else {
                         return retry_later(Outcome::Overloaded, SOON, router.overloaded_reason());
                     };
-                    let arrived = Arrived { routed, deadline };
-                    router.receive(from, arrived, head.traceparent, request).await
+                    let arrived = Arrived { routed, deadline, traceparent: head.traceparent };
+                    router.receive(from, arrived, request).await
                 }
             }
         })
@@ -61,7 +64,6 @@ impl Router {
         self: &Arc<Self>,
         from: NodeId,
         arrived: Arrived,
-        traceparent: Option<String>,
         request: http::Request<Body>,
     ) -> Reply {
         let key = arrived.routed.space.key();
@@ -85,7 +87,7 @@ impl Router {
                         self.counters.relayed.increment(1);
                     }
                     let routed = Routed { believed: epoch, hops_left, relay: false, ..arrived.routed };
-                    break self.forward(key, routed, traceparent, request, arrived.deadline).await;
+                    break self.forward(key, Arrived { routed, ..arrived }, request).await;
                 }
                 decision => break self.answer(decision, key, arrived, request).await,
             }
@@ -153,7 +155,7 @@ impl Router {
         }
     }
 
-    async fn execute(&self, grant: Grant, arrived: Arrived, request: http::Request<Body>) -> Reply {
+    async fn execute(&self, grant: Grant, arrived: Arrived, mut request: http::Request<Body>) -> Reply {
         let now = Instant::now();
         let deadline = arrived.deadline.unwrap_or_else(|| now + self.options.call.deadline);
         if deadline <= now {
@@ -168,6 +170,10 @@ impl Router {
             epoch: grant.epoch,
             ..ReplyHead::default()
         };
+        let traceparent = arrived.traceparent.and_then(|value| HeaderValue::try_from(value).ok());
+        if let Some(traceparent) = traceparent {
+            request.headers_mut().insert(TRACEPARENT, traceparent);
+        }
         let granted = Granted {
             grant,
             access: arrived.routed.access,
@@ -190,11 +196,10 @@ impl Router {
     async fn forward(
         self: &Arc<Self>,
         key: SpaceKey,
-        routed: Routed,
-        traceparent: Option<String>,
+        arrived: Arrived,
         request: http::Request<Body>,
-        deadline: Option<Instant>,
     ) -> Reply {
+        let Arrived { routed, deadline, traceparent } = arrived;
         self.counters.forwarded.increment(1);
         let plan = self.plan(key, routed.access);
         let mut candidates = plan.into_iter().map(|planned| planned.candidate);
@@ -281,8 +286,9 @@ impl Router {
 }
 
 /// Reasons travel in headers, and grow on their way.
-fn cut(reason: String) -> String {
-    ReplyHead::of(Outcome::NotSent, reason).reason
+fn cut(mut reason: String) -> String {
+    reason.truncate(ReplyHead::cut(&reason).len());
+    reason
 }
 
 fn retry_later(outcome: Outcome, retry_after: Duration, reason: String) -> Reply {

@@ -38,8 +38,9 @@ struct Shared {
 /// The stream and what was read of it.
 struct Stream {
     rest: Rest,
-    kept: Vec<Bytes>,
-    kept_len: usize,
+    /// Copied: a piece of a stream may hold much more memory than it has bytes.
+    kept: Vec<u8>,
+    read: usize,
     trailers: Option<http::HeaderMap>,
 }
 
@@ -59,7 +60,7 @@ impl Replay {
             Source::InHand(bytes.clone())
         } else {
             let rest = Rest::Here(body);
-            let stream = Stream { rest, kept: Vec::new(), kept_len: 0, trailers: None };
+            let stream = Stream { rest, kept: Vec::new(), read: 0, trailers: None };
             Source::Stream(Arc::new(Shared { stream: Mutex::new(stream), let_go: Notify::new() }))
         };
         Self { parts, source }
@@ -70,12 +71,11 @@ impl Replay {
     pub(crate) async fn attempt(&self) -> Option<http::Request<Body>> {
         let body = match &self.source {
             Source::InHand(bytes) => Body::from(bytes.clone()),
-            Source::Stream(shared) => Body::new(Attempt {
-                rest: Some(shared.borrow().await?),
-                shared: Arc::clone(shared),
-                replayed: 0,
-                trailed: false,
-            }),
+            Source::Stream(shared) => {
+                let rest = Some(shared.borrow().await?);
+                let kept = Bytes::copy_from_slice(&shared.stream.lock().kept);
+                Body::new(Attempt { shared: Arc::clone(shared), kept, rest, trailed: false })
+            }
         };
         let mut request = http::Request::new(body);
         *request.method_mut() = self.parts.method.clone();
@@ -113,8 +113,8 @@ impl Shared {
 /// The body of one attempt: first what was kept, then the stream itself.
 struct Attempt {
     shared: Arc<Shared>,
+    kept: Bytes,
     rest: Option<Body>,
-    replayed: usize,
     trailed: bool,
 }
 
@@ -127,9 +127,8 @@ impl HttpBody for Attempt {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Some(bytes) = this.shared.stream.lock().kept.get(this.replayed).cloned() {
-            this.replayed += 1;
-            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        if !this.kept.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.kept)))));
         }
         let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
         match ready!(Pin::new(rest).poll_frame(cx)) {
@@ -146,9 +145,8 @@ impl HttpBody for Attempt {
     }
 
     fn is_end_stream(&self) -> bool {
-        let stream = self.shared.stream.lock();
-        let replayed = self.replayed >= stream.kept.len() && (stream.trailers.is_none() || self.trailed);
-        replayed && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
+        let trailed = self.trailed || self.shared.stream.lock().trailers.is_none();
+        self.kept.is_empty() && trailed && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 }
 
@@ -160,13 +158,11 @@ impl Attempt {
             self.trailed = true;
         }
         let Some(data) = frame.data_ref() else { return };
-        stream.kept_len = stream.kept_len.saturating_add(data.len());
-        if stream.kept_len <= MAX_KEPT {
-            stream.kept.push(data.clone());
-            self.replayed += 1;
+        stream.read = stream.read.saturating_add(data.len());
+        if stream.read <= MAX_KEPT {
+            stream.kept.extend_from_slice(data);
         } else {
             stream.kept = Vec::new();
-            self.replayed = 0;
         }
     }
 
@@ -184,7 +180,7 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         let mut stream = self.shared.stream.lock();
         stream.rest = match self.rest.take() {
-            Some(rest) if stream.kept_len <= MAX_KEPT => Rest::Here(rest),
+            Some(rest) if stream.read <= MAX_KEPT => Rest::Here(rest),
             _ => Rest::Gone,
         };
         self.shared.let_go.notify_one();

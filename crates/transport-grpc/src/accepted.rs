@@ -25,7 +25,7 @@ use crate::incoming::Incoming;
 use crate::keepalive::{Keepalive, Watched};
 use crate::listener::Shared;
 use crate::pump::Pump;
-use crate::{fault, hop_by_hop, settings};
+use crate::{fault, settings};
 
 type Wire = h2::server::Connection<Watched<TlsStream<TcpStream>>, Bytes>;
 
@@ -176,7 +176,6 @@ async fn answer(
     let Reply { head, response } = reply;
     let (mut parts, body) = response.into_parts();
     headers::write_reply_head(&head, &mut parts.headers);
-    hop_by_hop::strip(&mut parts.headers);
     let response = http::Response::from_parts(parts, ());
     let empty = body.is_end_stream();
     // Refused only if the stream has ended already, or a header is too large for any frame.

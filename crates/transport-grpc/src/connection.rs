@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::fault::{self, End};
-use crate::hop_by_hop;
 use crate::incoming::Incoming;
 use crate::keepalive::Keepalive;
 use crate::upload::Upload;
@@ -67,7 +66,6 @@ impl GrpcConnection {
 
     async fn call(&self, head: Head, mut request: http::Request<Body>) -> Result<Reply, SendError> {
         headers::write_head(&head, request.headers_mut());
-        hop_by_hop::strip(request.headers_mut());
         let outgoing = prepare(&head, request, 0, &self.limits)?;
         let place = outgoing.place(Arc::clone(&self.places).acquire_owned()).await?;
         let place = place.map_err(|_closed| self.takes_none())?;

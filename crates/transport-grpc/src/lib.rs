@@ -13,7 +13,6 @@
 mod accepted;
 mod connection;
 mod fault;
-mod hop_by_hop;
 mod incoming;
 mod keepalive;
 mod listener;

@@ -1,10 +1,9 @@
 use std::io;
 use std::sync::Arc;
 
-use homing_transport::tls::{Credentials, CredentialsError, explain};
+use homing_transport::tls::{self, Credentials, CredentialsError, explain};
 use homing_transport::{BoxFuture, Connection, Lane, Limits, Peer, SendError, SendErrorKind, Transport};
 use http::uri::Authority;
-use rustls::AlertDescription;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -133,7 +132,7 @@ fn tls_failed(peer: &Peer, error: &io::Error) -> SendError {
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     match tls {
         Some(tls @ rustls::Error::InvalidCertificate(_)) => identity(peer, explain(tls)),
-        Some(tls @ rustls::Error::AlertReceived(alert)) if is_about_certificates(*alert) => {
+        Some(tls @ rustls::Error::AlertReceived(alert)) if tls::is_about_certificates(u8::from(*alert)) => {
             refuses_us(peer, explain(tls))
         }
         Some(_) => SendError::not_sent(SendErrorKind::Protocol, format!("{peer}: TLS failed: {error}")),
@@ -153,19 +152,4 @@ fn refused(peer: &Peer, error: &h2::Error) -> SendError {
         }
         None => SendError::not_sent(SendErrorKind::Protocol, format!("{peer}: breaks HTTP/2: {error}")),
     }
-}
-
-fn is_about_certificates(alert: AlertDescription) -> bool {
-    use AlertDescription as Alert;
-    matches!(
-        alert,
-        Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA
-            | Alert::AccessDenied
-            | Alert::CertificateRequired
-    )
 }

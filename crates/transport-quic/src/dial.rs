@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_transport::tls::Credentials;
+use homing_transport::tls::{self, Credentials};
 use homing_transport::{BoxFuture, Connection, Lane, Limits, Peer, SendError, SendErrorKind, Transport};
 use homing_types::NodeId;
 use quinn::rustls::pki_types::CertificateDer;
@@ -105,7 +105,7 @@ impl Transport for QuicTransport {
 pub(crate) fn node_of(
     credentials: &Credentials,
     connection: &quinn::Connection,
-) -> Result<NodeId, homing_transport::tls::CredentialsError> {
+) -> Result<NodeId, tls::CredentialsError> {
     let identity = connection.peer_identity();
     let chain =
         identity.as_ref().and_then(|identity| identity.downcast_ref::<Vec<CertificateDer<'static>>>());
@@ -146,14 +146,9 @@ fn refusal(peer: &Peer, error: &ConnectionError) -> SendError {
     }
 }
 
-/// The TLS alerts (RFC 8446, section 6) that say who somebody is, or isn't: those about certificates and
-/// their signatures.
 fn is_about_certificates(code: TransportErrorCode) -> bool {
-    const DECRYPT_ERROR: u8 = 51;
-    const CERTIFICATE_REQUIRED: u8 = 116;
-    (41..=49)
-        .chain([DECRYPT_ERROR, CERTIFICATE_REQUIRED])
-        .any(|alert| code == TransportErrorCode::crypto(alert))
+    // The errors that stand for alerts (RFC 9001, section 4.8).
+    (0..=u8::MAX).any(|alert| code == TransportErrorCode::crypto(alert) && tls::is_about_certificates(alert))
 }
 
 fn stranger(peer: &Peer, why: impl std::fmt::Display) -> SendError {

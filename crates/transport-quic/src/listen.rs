@@ -120,6 +120,7 @@ impl Listener for QuicListener {
             self.advance(Phase::Draining);
             if timeout(drain, self.ended()).await.is_err() {
                 self.advance(Phase::Cut);
+                self.endpoint.close(Code::Shutdown.into(), b"");
                 self.ended().await;
             }
             self.endpoint.close(Code::Shutdown.into(), b"");
@@ -163,10 +164,20 @@ async fn accept(endpoint: Endpoint, host: Arc<Host>, mut phases: watch::Receiver
 }
 
 /// The next connection, once there is a place for its handshake.
+///
+/// When many handshakes are under way, those begin again whose address isn't known to be theirs: so a stranger who makes
+/// addresses up takes no places (RFC 9000, section 8.1.2).
 async fn next(
     endpoint: &Endpoint,
     handshakes: &Arc<Semaphore>,
 ) -> Option<(quinn::Incoming, OwnedSemaphorePermit)> {
-    let handshake = Arc::clone(handshakes).acquire_owned().await.ok()?;
-    Some((endpoint.accept().await?, handshake))
+    loop {
+        let handshake = Arc::clone(handshakes).acquire_owned().await.ok()?;
+        let incoming = endpoint.accept().await?;
+        if handshakes.available_permits() >= MAX_HANDSHAKES / 2 || incoming.remote_address_validated() {
+            return Some((incoming, handshake));
+        }
+        // It can only fail for a connection that has retried, whose address is known.
+        let _ = incoming.retry();
+    }
 }

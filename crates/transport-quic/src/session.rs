@@ -78,7 +78,11 @@ impl Session {
             let phase = *phases.borrow_and_update();
             if phase == Phase::Draining && !draining {
                 draining = true;
-                self.go_away(next).await;
+                // A peer that reads nothing leaves no window for it.
+                tokio::select! {
+                    () = self.go_away(next) => (),
+                    _ = phases.wait_for(|phase| *phase == Phase::Cut) => continue,
+                }
             }
             if phase == Phase::Cut {
                 break;

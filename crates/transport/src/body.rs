@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use thiserror::Error;
 
+use crate::TooLarge;
+
 /// The body of a request or a response: streams frames and then, maybe, trailers.
 ///
-/// A body that is in hand already ([`Body::from`] bytes) is not boxed and can be [cloned](Body::try_clone)
-/// for a second attempt. Dropping a body before its end cancels its stream.
+/// A body that is in hand already ([`Body::from`] bytes) is not boxed. Dropping a body before its end cancels its stream.
 pub struct Body(Inner);
 
 enum Inner {
@@ -31,13 +32,8 @@ pub enum BodyError {
     #[error("the deadline passed in the middle of the body")]
     Deadline,
     /// A gRPC message in the body is over the limit.
-    #[error("a message of {size} bytes is over the limit of {limit} bytes (max_message)")]
-    MessageTooLarge {
-        /// The message's length in bytes.
-        size: u64,
-        /// The limit in bytes.
-        limit: u64,
-    },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The peer broke the protocol.
     #[error("the body breaks the protocol: {0}")]
     Protocol(String),
@@ -60,15 +56,6 @@ impl Body {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         Self(Inner::Stream(Box::pin(http_body_util::BodyExt::map_err(body, BodyError::from_source))))
-    }
-
-    /// The same body again, if it is in hand: not for a stream.
-    #[must_use]
-    pub fn try_clone(&self) -> Option<Self> {
-        match &self.0 {
-            Inner::Full(bytes) => Some(Self(Inner::Full(bytes.clone()))),
-            Inner::Stream(_) => None,
-        }
     }
 
     /// The bytes, if all are in hand.

@@ -6,14 +6,15 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::{Body, BodyError};
 
@@ -25,12 +26,6 @@ pub struct TooLarge {
     pub size: u64,
     /// The limit in bytes.
     pub limit: u64,
-}
-
-impl From<TooLarge> for BodyError {
-    fn from(TooLarge { size, limit }: TooLarge) -> Self {
-        Self::MessageTooLarge { size, limit }
-    }
 }
 
 /// Follows gRPC's length-prefixed messages through a body without copying or keeping anything
@@ -130,14 +125,109 @@ impl Guard {
         if self.deadline.is_none() && self.meter.is_none() {
             return Ok(body);
         }
-        let sleep = self.deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-        Ok(Body::new(Guarded { body, sleep, meter: self.meter, tripwire: self.tripwire, ended: false }))
+        Ok(Body::new(Guarded {
+            body: match self.deadline {
+                Some(at) => Held::Until(Expiring::new(body, at)),
+                None => Held::Forever(body),
+            },
+            meter: self.meter,
+            tripwire: self.tripwire,
+            ended: false,
+        }))
+    }
+}
+
+impl Body {
+    /// The same body, cut at a deadline with [`BodyError::Deadline`], also if nobody reads it. One that is in hand stays
+    /// as it is. Called within a tokio runtime.
+    #[must_use]
+    pub fn until(self, deadline: Instant) -> Self {
+        if self.bytes().is_some() {
+            return self;
+        }
+        let body = Held::Until(Expiring::new(self, deadline));
+        Self::new(Guarded { body, meter: None, tripwire: None, ended: false })
+    }
+}
+
+/// A body, and for how long it is held.
+enum Held {
+    Forever(Body),
+    Until(Expiring),
+}
+
+/// A body that is dropped at its deadline, whether somebody reads it or not: a reader that stands still would else hold the
+/// stream under it, and with it the window of the connection that all streams share.
+struct Expiring {
+    shared: Arc<Mutex<Shared>>,
+    deadline: Instant,
+    watchdog: AbortHandle,
+}
+
+struct Shared {
+    /// `None` from the deadline on.
+    body: Option<Body>,
+    reader: Option<Waker>,
+}
+
+impl Expiring {
+    fn new(body: Body, deadline: Instant) -> Self {
+        let shared = Arc::new(Mutex::new(Shared { body: Some(body), reader: None }));
+        let watched = Arc::downgrade(&shared);
+        let watchdog = tokio::spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            let Some(shared) = watched.upgrade() else { return };
+            let (body, reader) = {
+                let mut shared = shared.lock();
+                (shared.body.take(), shared.reader.take())
+            };
+            drop(body);
+            if let Some(reader) = reader {
+                reader.wake();
+            }
+        });
+        Self { shared, deadline, watchdog: watchdog.abort_handle() }
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut shared = self.shared.lock();
+        if Instant::now() >= self.deadline {
+            shared.body = None;
+        }
+        let Some(body) = &mut shared.body else { return Poll::Ready(Some(Err(BodyError::Deadline))) };
+        let polled = Pin::new(body).poll_frame(cx);
+        if polled.is_pending() {
+            shared.reader = Some(cx.waker().clone());
+        }
+        polled
+    }
+}
+
+impl Drop for Expiring {
+    fn drop(&mut self) {
+        self.watchdog.abort();
+    }
+}
+
+impl Held {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Forever(body) => Pin::new(body).poll_frame(cx),
+            Self::Until(body) => body.poll_frame(cx),
+        }
+    }
+
+    /// What is asked of the body. One that met its deadline has an error left to tell.
+    fn ask<T>(&self, ask: impl FnOnce(&Body) -> T, met: T) -> T {
+        match self {
+            Self::Forever(body) => ask(body),
+            Self::Until(body) => body.shared.lock().body.as_ref().map_or(met, ask),
+        }
     }
 }
 
 struct Guarded {
-    body: Body,
-    sleep: Option<Pin<Box<Sleep>>>,
+    body: Held,
     meter: Option<MessageMeter>,
     tripwire: Option<Tripwire>,
     ended: bool,
@@ -146,9 +236,13 @@ struct Guarded {
 impl Guarded {
     /// Frees the stream under it at once: a reader may keep a failed body for long.
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.ended = true;
-        self.body = Body::empty();
+        self.end();
         Poll::Ready(Some(Err(error)))
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.body = Held::Forever(Body::empty());
     }
 }
 
@@ -164,16 +258,11 @@ impl HttpBody for Guarded {
         if this.ended {
             return Poll::Ready(None);
         }
-        if let Some(sleep) = &mut this.sleep
-            && sleep.as_mut().poll(cx).is_ready()
-        {
-            return this.fail(BodyError::Deadline);
-        }
-        let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+        let frame = match ready!(this.body.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return this.fail(error),
             None => {
-                this.ended = true;
+                this.end();
                 return Poll::Ready(None);
             }
         };
@@ -189,17 +278,50 @@ impl HttpBody for Guarded {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.body.is_end_stream()
+        self.ended || self.body.ask(HttpBody::is_end_stream, false)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.ask(HttpBody::size_hint, SizeHint::default())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http_body_util::{BodyExt, StreamBody};
+
     use super::*;
+
+    /// A body that says when it is dropped.
+    fn endless() -> (Body, tokio::sync::oneshot::Receiver<()>) {
+        let (held, dropped) = tokio::sync::oneshot::channel();
+        let frames = futures_util::stream::repeat_with(move || {
+            let _ = &held;
+            Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"x")))
+        });
+        (Body::new(StreamBody::new(frames)), dropped)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_reads_is_dropped_at_its_deadline() {
+        let (body, dropped) = endless();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut body = body.until(deadline);
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(dropped.await.is_err(), "it only goes with its body");
+        assert_eq!(Instant::now(), deadline);
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), BodyError::Deadline);
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_waits_hears_of_the_deadline() {
+        let pending = futures_util::stream::pending::<Result<Frame<Bytes>, BodyError>>();
+        let mut body = Body::new(StreamBody::new(pending)).until(Instant::now() + Duration::from_secs(5));
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), BodyError::Deadline);
+    }
 
     fn message(len: u32) -> Vec<u8> {
         let mut bytes = vec![0];

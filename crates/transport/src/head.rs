@@ -72,14 +72,17 @@ impl ReplyHead {
     /// The longest reason, in bytes.
     pub const MAX_REASON: usize = 512;
 
+    /// As much of a reason as may be sent.
+    #[must_use]
+    pub fn cut(reason: &str) -> &str {
+        &reason[..reason.floor_char_boundary(Self::MAX_REASON)]
+    }
+
     /// A head that says what became of the request, and why.
     #[must_use]
     pub fn of(outcome: Outcome, reason: impl Into<String>) -> Self {
         let mut reason = reason.into();
-        if reason.len() > Self::MAX_REASON {
-            let end = (0..=Self::MAX_REASON).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-            reason.truncate(end);
-        }
+        reason.truncate(Self::cut(&reason).len());
         Self { outcome: Some(outcome), reason, ..Self::default() }
     }
 }

@@ -33,5 +33,5 @@ pub use error::{SendError, SendErrorKind, Sent};
 pub use guard::{MessageMeter, TooLarge};
 pub use head::{Head, Kind, Reply, ReplyHead, Routed};
 pub use limits::Limits;
-pub use serve::{Outgoing, finish_reply, header_block_len, is_grpc, prepare, serve};
+pub use serve::{Outgoing, is_grpc, prepare, serve};
 pub use traits::{BoxFuture, Connection, Handler, Lane, Listener, Peer, Transport};

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::guard::{Guard, MessageMeter, Tripwire};
+use crate::wire::hop_by_hop;
 use crate::{Body, Handler, Head, Limits, Reply, ReplyHead, SendError, SendErrorKind};
 
 const LATE: &str = "the deadline passed before the reply came";
@@ -41,7 +42,8 @@ pub fn prepare(
     }
     let deadline = deadline(head);
     let tripwire = Tripwire::default();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    hop_by_hop::strip(&mut parts.headers);
     let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: Some(tripwire.clone()) };
     let body =
         guard.over(body).map_err(|error| SendError::not_sent(SendErrorKind::Limit, error.to_string()))?;
@@ -164,11 +166,10 @@ pub async fn serve(
     finish_reply(reply, deadline, limits)
 }
 
-/// Holds a reply against the limits before it is sent: one with too large a header block becomes an
-/// outcome that says so (*maybe sent*, since the request was executed), a correction that doesn't fit beside the headers is left out, and the body is
-/// guarded by the deadline.
-#[must_use]
-pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) -> Reply {
+/// Holds a reply against the limits before it is sent: one with too large a header block becomes an outcome that says
+/// so (*maybe sent*, since the request was executed), a correction that doesn't fit beside the headers is left out, and
+/// the body is guarded by the deadline.
+fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) -> Reply {
     let block = header_block_len(reply.response.headers());
     if let Err(reason) = check_header_block("response", block, limits.max_header_block) {
         return Reply::without_answer(ReplyHead {
@@ -183,7 +184,8 @@ pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) ->
     if block + head.correction.len().div_ceil(3) * 4 > limits.max_header_block {
         head.correction = bytes::Bytes::new();
     }
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
+    hop_by_hop::strip(&mut parts.headers);
     let guard = Guard { deadline, meter: None, tripwire: None };
     match guard.over(body) {
         Ok(body) => Reply { head, response: http::Response::from_parts(parts, body) },
@@ -193,7 +195,7 @@ pub fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) ->
 
 /// The length of a header block as HTTP/2 counts it (RFC 9113, section 6.5.2).
 #[must_use]
-pub fn header_block_len(headers: &HeaderMap) -> usize {
+pub(crate) fn header_block_len(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 

@@ -274,6 +274,15 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
     if certificates.is_empty() { Err(CredentialsError::Empty { what }) } else { Ok(certificates) }
 }
 
+/// Whether a TLS alert (RFC 8446, section 6) says who somebody is, or isn't: those about certificates and their
+/// signatures.
+#[must_use]
+pub const fn is_about_certificates(alert: u8) -> bool {
+    const DECRYPT_ERROR: u8 = 51;
+    const CERTIFICATE_REQUIRED: u8 = 116;
+    matches!(alert, 41..=49 | DECRYPT_ERROR | CERTIFICATE_REQUIRED)
+}
+
 /// What TLS has against a certificate, ours or the peer's, for people: rustls' errors are exact but long, and
 /// the peer's alerts are names from RFC 8446, section 6.
 #[must_use]

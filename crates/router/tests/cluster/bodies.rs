@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_failover::Verdict;
+use homing_router::Call;
 use homing_transport::{Body, BodyError};
 use homing_types::{Access, Execution, Outcome};
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::support::{Behaviour, Cluster, Fault, Served, Setup, call, group, keyed_write, within};
 
@@ -54,6 +56,39 @@ async fn a_stream_and_its_trailers_survive_every_number_of_hops() {
             assert!(bytes == pattern(len), "{} of {len} bytes at {entry}", bytes.len());
             assert_eq!(end, Some(trailers()));
         }
+    }
+}
+
+/// Neither the entry that serves a call itself nor a forwarder lets a body run past the deadline.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_ends_with_the_deadline_after_every_number_of_hops() {
+    let cluster = Cluster::knowing(NODES, group(5, &["b1", "c1"]));
+    cluster.node("b1").service.always(Behaviour::Stream);
+    cluster.faults.set("a1", "b1", Fault::Cut);
+    for (entry, hops) in [("b1", 0), ("c1", 1), ("a1", 2)] {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let (feed, mut pieces) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
+        let body = Body::new(StreamBody::new(futures_util::stream::poll_fn(move |cx| pieces.poll_recv(cx))));
+        let answer =
+            cluster.send(entry, Call { deadline: Some(deadline), ..call(Access::Write) }, body).await;
+        assert_eq!(Served::of(&answer).hops, hops);
+        let cut = within("the body", answer.expect("an answer").response.into_body().collect()).await;
+        assert!(matches!(cut, Err(BodyError::Deadline | BodyError::Aborted)), "{cut:?}");
+        within("the request's body to be dropped", feed.closed()).await;
+        assert!(Instant::now() <= deadline + Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_is_told_the_trace_after_every_number_of_hops() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let cluster = Cluster::knowing(NODES, group(5, &["b1", "c1"]));
+    cluster.faults.set("a1", "b1", Fault::Cut);
+    for entry in ["b1", "c1", "a1"] {
+        let traced = Call { traceparent: Some(TRACE.to_owned()), ..call(Access::Write) };
+        cluster.call(entry, traced).await.expect("an answer");
+        let executed = cluster.log().executed.pop().expect("it was executed");
+        assert_eq!(executed.traceparent.as_deref(), Some(TRACE), "from {entry}");
     }
 }
 

@@ -31,6 +31,11 @@ impl Feed {
         self.frame(Ok(Frame::data(data.into()))).await;
     }
 
+    /// Adds bytes as soon as the ones before were taken; `false` if the body is gone.
+    pub(super) async fn offer(&self, data: impl Into<Bytes>) -> bool {
+        self.0.send(Ok(Frame::data(data.into()))).await.is_ok()
+    }
+
     /// Ends the body with trailers.
     pub(super) async fn trailers(self, trailers: HeaderMap) {
         self.frame(Ok(Frame::trailers(trailers))).await;

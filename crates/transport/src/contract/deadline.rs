@@ -113,6 +113,37 @@ pub async fn it_ends_the_body_of_the_request(fixture: &dyn Fixture) {
     stage.still_works().await;
 }
 
+/// Replies that nobody reads fill the windows of their streams and, all together, of their connection: they are dropped
+/// at both ends, and the window is free again.
+pub async fn it_ends_replies_that_nobody_reads(fixture: &dyn Fixture) {
+    const REPLIES: usize = 16;
+    const PIECE: usize = 64 << 10;
+    let (feeds, mut started) = mpsc::unbounded_channel::<Feed>();
+    let streaming = handler(move |call| {
+        let body = if call.head.remaining.is_some() {
+            let (feed, body) = feed();
+            feeds.send(feed).expect("the case waits for it");
+            body
+        } else {
+            call.request.into_body()
+        };
+        async { ok(body) }
+    });
+    let stage = Stage::new(fixture, streaming).await;
+    let mut unread = Vec::new();
+    let mut endless = Vec::new();
+    for _ in 0..REPLIES {
+        unread.push(send(&*stage.connection, soon(), post(Body::empty())).await.expect("a reply"));
+        let feed = within("the handler", started.recv()).await.expect("the handler ran");
+        endless.push(tokio::spawn(async move { while feed.offer(vec![7; PIECE]).await {} }));
+    }
+    for source in endless {
+        within("the reply's source to be dropped", source).await.expect("no panic");
+    }
+    stage.still_works().await;
+    drop(unread);
+}
+
 fn soon() -> Head {
     Head { remaining: Some(SOON), ..head() }
 }

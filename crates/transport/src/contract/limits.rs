@@ -80,7 +80,7 @@ pub async fn a_reply_over_the_limit_is_an_error(fixture: &dyn Fixture) {
         match send(&*stage.connection, head(), request).await {
             Ok(reply) => {
                 let error = read(reply.response.into_body()).await.expect_err("over the limit");
-                assert_eq!(error, BodyError::MessageTooLarge { size: 2_000, limit: 1_000 });
+                assert_eq!(error, BodyError::TooLarge(crate::TooLarge { size: 2_000, limit: 1_000 }));
                 names(&error.to_string(), &["2000", "1000", "max_message"]);
             }
             Err(error) => {

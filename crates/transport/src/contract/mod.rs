@@ -65,6 +65,7 @@ macro_rules! contract_suite {
                 empty_bodies_are_empty,
                 heads_survive,
                 http_survives,
+                what_names_the_connection_does_not_travel,
                 sixteen_mebibytes_go_through_a_stream,
                 a_sender_does_not_run_ahead_of_the_handler,
                 a_handler_does_not_run_ahead_of_the_sender,
@@ -83,6 +84,7 @@ macro_rules! contract_suite {
                 it_ends_the_wait_for_the_head,
                 it_ends_the_body_of_the_reply,
                 it_ends_the_body_of_the_request,
+                it_ends_replies_that_nobody_reads,
             }
             loss {
                 a_peer_that_is_not_there_is_not_sent,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use homing_types::{Access, Epoch, IdempotencyKey, Outcome, Role, Space};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
@@ -210,6 +210,40 @@ pub async fn http_survives(fixture: &dyn Fixture) {
         assert_eq!(parts.method, method);
         assert_eq!(parts.uri.path_and_query().expect("a path").as_str(), "/a/b%20c?d=e&f=%2F");
         assert_eq!(own(&parts.headers), own(&many_fields()));
+    }
+}
+
+/// What HTTP/1.1 says of one connection stays behind, both ways, and takes nothing along that Homing says.
+pub async fn what_names_the_connection_does_not_travel(fixture: &dyn Fixture) {
+    const LISTED: &str = "close, X-Private, homing-space, homing-hops, homing-idempotency-key";
+    let private = || {
+        let names =
+            ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "x-private"];
+        let mut headers: HeaderMap = names
+            .into_iter()
+            .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")))
+            .collect();
+        headers.insert("connection", HeaderValue::from_static(LISTED));
+        headers
+    };
+    let (calls, mut seen) = mpsc::unbounded_channel();
+    let stage = Stage::new(
+        fixture,
+        handler(move |call| {
+            calls.send((call.head, call.request.headers().clone())).expect("the case waits for it");
+            let mut reply = ok("answer");
+            *reply.response.headers_mut() = private();
+            async { reply }
+        }),
+    )
+    .await;
+    let mut request = post("question");
+    *request.headers_mut() = private();
+    let reply = send(&*stage.connection, head(), request).await.expect("a reply");
+    let (told, headers) = within("the handler", seen.recv()).await.expect("the handler ran");
+    assert_eq!(told.kind, head().kind);
+    for headers in [&headers, reply.response.headers()] {
+        assert!(private().keys().all(|name| !headers.contains_key(name)), "{headers:?}");
     }
 }
 

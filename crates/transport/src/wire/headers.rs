@@ -10,9 +10,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD_INDIFFERENT as BASE64;
 use bytes::Bytes;
-use homing_types::{Access, Epoch, Outcome, Role, Space, SpaceError};
+use homing_types::{Access, Epoch, IdempotencyKey, Outcome, Role, Space, SpaceError};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, header};
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, percent_decode, utf8_percent_encode};
 use thiserror::Error;
 
 use crate::{Head, Kind, ReplyHead, Routed};
@@ -51,10 +52,16 @@ pub const REASON: HeaderName = HeaderName::from_static("homing-reason");
 pub const SERVED_BY: HeaderName = HeaderName::from_static("homing-served-by");
 /// In which role it did: `primary` or `replica`.
 pub const ROLE: HeaderName = HeaderName::from_static("homing-role");
+/// What a caller says: the time for the whole call, in milliseconds.
+pub const TIMEOUT_MS: HeaderName = HeaderName::from_static("homing-timeout-ms");
+/// What a caller of gRPC says: the time for the whole call (gRPC over HTTP/2, "Timeout").
+pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// What a caller is told: how many attempts its call took.
+pub const ATTEMPTS: HeaderName = HeaderName::from_static("homing-attempts");
 /// A newer group for the sender.
 pub const CORRECTION_BIN: HeaderName = HeaderName::from_static("homing-correction-bin");
 
-const PREFIX: &str = "homing-";
+pub(super) const PREFIX: &str = "homing-";
 
 /// A header that says nothing that can be understood. The request or reply as a whole can't be either.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -90,12 +97,7 @@ pub fn write_remaining(remaining: Duration, headers: &mut HeaderMap) {
 }
 
 fn write_routed(routed: &Routed, headers: &mut HeaderMap) {
-    let space = routed.space.as_str();
-    if is_literal(space) {
-        put(headers, SPACE, space);
-    } else {
-        put(headers, SPACE_BIN, &BASE64.encode(space));
-    }
+    write_space(&routed.space, headers);
     if routed.access != Access::default() {
         put(headers, ACCESS, routed.access.as_str());
     }
@@ -138,21 +140,51 @@ pub fn read_head(headers: &mut HeaderMap) -> Result<Head, HeadError> {
 
 fn read_routed(headers: &mut HeaderMap) -> Result<Routed, HeadError> {
     Ok(Routed {
-        space: read_space(headers)?.ok_or_else(|| {
-            error(SPACE, "is missing", "use the name of the space, 1 to 255 bytes of UTF-8")
-        })?,
-        access: parsed(headers, ACCESS, "use write, read or read-primary")?.unwrap_or_default(),
+        space: read_required_space(headers)?,
+        access: read_access(headers)?,
         believed: read_epoch(headers)?,
         hops_left: read_hops(headers)?,
         relay: parsed(headers, RELAY, "use true or false")?.unwrap_or_default(),
         attempt: read_attempt(headers)?,
-        idempotency_key: parsed(
-            headers,
-            IDEMPOTENCY_KEY,
-            "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057",
-        )?,
+        idempotency_key: read_idempotency_key(headers)?,
         group: binary(headers, GROUP_BIN)?,
     })
+}
+
+/// Writes a space in the form that its name needs.
+pub fn write_space(space: &Space, headers: &mut HeaderMap) {
+    let space = space.as_str();
+    if is_literal(space) {
+        put(headers, SPACE, space);
+    } else {
+        put(headers, SPACE_BIN, &BASE64.encode(space));
+    }
+}
+
+/// Takes the space of a request that must name one.
+///
+/// # Errors
+/// [`HeadError`] as [`read_space`], and if there is none.
+pub fn read_required_space(headers: &mut HeaderMap) -> Result<Space, HeadError> {
+    read_space(headers)?.ok_or_else(|| {
+        error(SPACE, "is missing", "name the space that the request is for, 1 to 255 bytes of UTF-8")
+    })
+}
+
+/// Takes the access out of the headers.
+///
+/// # Errors
+/// [`HeadError`] if it is none.
+pub fn read_access(headers: &mut HeaderMap) -> Result<Access, HeadError> {
+    Ok(parsed(headers, ACCESS, "use write, read or read-primary")?.unwrap_or_default())
+}
+
+/// Takes the idempotency key out of the headers.
+///
+/// # Errors
+/// [`HeadError`] if it is none.
+pub fn read_idempotency_key(headers: &mut HeaderMap) -> Result<Option<IdempotencyKey>, HeadError> {
+    parsed(headers, IDEMPOTENCY_KEY, "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057")
 }
 
 /// Takes the space out of the headers, in either form. Raw UTF-8 in [`SPACE`] is a name too.
@@ -201,11 +233,12 @@ fn read_attempt(headers: &mut HeaderMap) -> Result<u32, HeadError> {
     }
 }
 
-/// One that can't be carried on is dropped, as W3C Trace Context asks: it is no reason to refuse a request.
-fn read_traceparent(headers: &mut HeaderMap) -> Option<String> {
+/// Takes the trace context out of the headers. One that can't be carried on is dropped, as W3C Trace Context asks: it is
+/// no reason to refuse a request.
+pub fn read_traceparent(headers: &mut HeaderMap) -> Option<String> {
     let alone = headers.get_all(TRACEPARENT).iter().count() == 1;
     let value = headers.remove(TRACEPARENT).filter(|_| alone)?;
-    value.to_str().ok().map(str::to_owned)
+    value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic())).map(str::to_owned)
 }
 
 /// Writes a reply's head, in place of whatever `homing-` headers the service wrote. [`HOPS`] is always
@@ -225,7 +258,7 @@ pub fn write_reply_head(head: &ReplyHead, headers: &mut HeaderMap) {
         headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
     }
     if !head.reason.is_empty() {
-        put(headers, REASON, &percent_encoded(cut(&head.reason)));
+        put(headers, REASON, &grpc_message(ReplyHead::cut(&head.reason)).to_string());
     }
     if let Some(node) = &head.served_by {
         put(headers, SERVED_BY, node.as_str());
@@ -252,11 +285,13 @@ pub fn read_reply_head(headers: &mut HeaderMap) -> Result<ReplyHead, HeadError> 
             role.ok_or_else(|| error(ROLE, shown(&value), "use primary or replica"))
         })
         .transpose()?;
-    let reason = take(headers, REASON)?.map(|value| percent_decoded(value.as_bytes())).unwrap_or_default();
+    let reason = take(headers, REASON)?
+        .map(|value| percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned())
+        .unwrap_or_default();
     let head = ReplyHead {
         outcome,
         retry_after: number(headers, RETRY_AFTER_MS)?.map(Duration::from_millis),
-        reason: cut(&reason).to_owned(),
+        reason: ReplyHead::cut(&reason).to_owned(),
         served_by: parsed(headers, SERVED_BY, "use the id of a node, like n1")?,
         role,
         hops: read_hops(headers)?,
@@ -342,40 +377,13 @@ fn shown(value: &HeaderValue) -> String {
     format!("is {text:?}")
 }
 
-/// At most [`ReplyHead::MAX_REASON`] bytes of a reason.
-fn cut(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(ReplyHead::MAX_REASON)]
-}
+/// What gRPC percent-encodes in a message (gRPC over HTTP/2, "Status-Message"): all but printable ASCII, and `%` itself.
+const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'$' | b'&'..=b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
-/// What is no escape stands for itself, as gRPC asks: a broken message is better than none.
-fn percent_decoded(text: &[u8]) -> String {
-    let hex = |digit: Option<&u8>| digit.and_then(|digit| char::from(*digit).to_digit(16));
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match (byte, hex(text.get(at + 1)), hex(text.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+/// A message as a header's value holds it.
+#[must_use]
+pub fn grpc_message(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, MESSAGE)
 }
 
 #[cfg(test)]

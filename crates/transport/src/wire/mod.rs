@@ -2,4 +2,5 @@
 
 pub mod binary;
 pub mod headers;
+pub mod hop_by_hop;
 pub mod varint;

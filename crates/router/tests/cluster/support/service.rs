@@ -57,6 +57,7 @@ pub(crate) struct Executed {
     pub(crate) role: Role,
     pub(crate) epoch: u64,
     pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) traceparent: Option<String>,
 }
 
 /// What all services of a cluster saw.
@@ -102,6 +103,11 @@ impl TestService {
             role: granted.grant.role,
             epoch: granted.grant.epoch.number(),
             key: granted.idempotency_key,
+            traceparent: granted
+                .request
+                .headers()
+                .get("traceparent")
+                .map(|value| value.to_str().expect("text").to_owned()),
         };
         self.log.send_modify(|log| {
             let known = self.dedupes && executed.key.is_some_and(|key| !log.keys.insert(key));

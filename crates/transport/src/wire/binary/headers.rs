@@ -28,15 +28,6 @@ static COMMON: [(HeaderName, Option<HeaderValue>); 13] = [
 /// A header that is not among [`COMMON`].
 const LITERAL: u8 = 0;
 
-/// What is said to the next hop alone and must not be passed on (RFC 9110, section 7.6.1).
-static HOP_BY_HOP: [HeaderName; 5] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
-
 /// Writes trailers as a block.
 pub fn encode_trailers(trailers: &HeaderMap, out: &mut BytesMut) {
     out.put_u8(super::VERSION);
@@ -53,9 +44,7 @@ pub fn decode_trailers(block: Bytes, max_header_block: usize) -> Result<HeaderMa
 
 pub(super) fn put_headers(out: &mut BytesMut, headers: &HeaderMap) {
     for (name, value) in headers {
-        if !HOP_BY_HOP.contains(name) {
-            put_header(out, name, value);
-        }
+        put_header(out, name, value);
     }
 }
 

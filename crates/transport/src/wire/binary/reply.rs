@@ -29,7 +29,7 @@ pub fn encode_reply<B>(head: &ReplyHead, response: &http::Response<B>, out: &mut
     if let Some(node) = &head.served_by {
         put_bytes(out, node.as_str().as_bytes());
     }
-    put_bytes(out, &head.reason.as_bytes()[..head.reason.floor_char_boundary(ReplyHead::MAX_REASON)]);
+    put_bytes(out, ReplyHead::cut(&head.reason).as_bytes());
     out.put_u8(head.hops);
     out.put_u64(head.epoch.number());
     put_bytes(out, &head.correction);

@@ -39,7 +39,7 @@ pub fn encode_request<B>(head: &Head, request: &http::Request<B>, out: &mut Byte
     if let Some(remaining) = head.remaining {
         put_duration(out, remaining);
     }
-    if let Some(traceparent) = &head.traceparent {
+    if let Some(traceparent) = traceparent(head) {
         put_bytes(out, traceparent.as_bytes());
     }
     match &head.kind {
@@ -85,7 +85,12 @@ fn flags(head: &Head) -> u8 {
         Kind::Routed(routed) => set(RELAY, routed.relay) | set(KEY, routed.idempotency_key.is_some()),
         Kind::Direct(_) => DIRECT,
     };
-    kind | set(REMAINING, head.remaining.is_some()) | set(TRACEPARENT, head.traceparent.is_some())
+    kind | set(REMAINING, head.remaining.is_some()) | set(TRACEPARENT, traceparent(head).is_some())
+}
+
+/// One that can't be carried on is dropped, as W3C Trace Context asks.
+fn traceparent(head: &Head) -> Option<&String> {
+    head.traceparent.as_ref().filter(|text| printable(text).is_ok())
 }
 
 fn put_routed(out: &mut BytesMut, routed: &Routed) {

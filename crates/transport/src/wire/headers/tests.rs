@@ -64,7 +64,7 @@ fn an_error_names_the_header_the_problem_and_the_remedy() {
     let acme = ("homing-space", "acme");
     let long = "x".repeat(256);
     for (pairs, wanted) in [
-        (vec![hops], "homing-space is missing: use the name of the space"),
+        (vec![hops], "homing-space is missing: name the space that"),
         (vec![("homing-space", "")], "homing-space is empty: a space is 1 to 255"),
         (vec![("homing-space", &*long)], "homing-space has 256 bytes: a space is 1 to 255"),
         (vec![("homing-space-bin", "/w")], "homing-space-bin is not UTF-8: a space is"),
@@ -127,7 +127,6 @@ fn a_reason_is_one_header_of_bounded_length() {
     assert!(headers[REASON].len() <= 3 * ReplyHead::MAX_REASON);
     let read = read_reply_head(&mut headers).unwrap();
     assert_eq!(read.reason, head.reason[..ReplyHead::MAX_REASON]);
-    assert_eq!(percent_decoded(b"100%, %zz, %4"), "100%, %zz, %4");
 }
 
 #[test]

@@ -1,11 +1,21 @@
+//! What is about one HTTP/1.1 connection, and must not be passed on (RFC 9110, section 7.6.1).
+
 use http::header::{CONNECTION, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 
-/// Removes what is about one HTTP/1.1 connection: HTTP/2 resets a stream that brings it (RFC 9113, section
-/// 8.2.2). A request or response that entered over HTTP/1.1 may have it.
-pub(crate) fn strip(headers: &mut HeaderMap) {
-    if let Some(listed) = headers.remove(CONNECTION) {
-        for name in listed.to_str().unwrap_or_default().split(',') {
-            headers.remove(name.trim());
+/// Removes it: HTTP/2 resets a stream that brings it (RFC 9113, section 8.2.2). A request or response that entered over
+/// HTTP/1.1 may have it. What Homing itself says is never about one connection, whatever a stranger lists.
+pub fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let listed: Vec<String> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+            .map(|name| name.trim().to_ascii_lowercase())
+            .filter(|name| !name.starts_with(super::headers::PREFIX))
+            .collect();
+        headers.remove(CONNECTION);
+        for name in listed {
+            headers.remove(name);
         }
     }
     for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
@@ -29,8 +39,9 @@ mod tests {
     fn only_what_belongs_to_the_request_is_left() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
-            ("connection", "close, x-private"),
+            ("connection", "close, X-Private"),
             ("x-private", "1"),
+            ("homing-epoch", "7"),
             ("keep-alive", "timeout=5"),
             ("proxy-connection", "keep-alive"),
             ("transfer-encoding", "chunked"),
@@ -40,10 +51,12 @@ mod tests {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
+        headers.append(CONNECTION, HeaderValue::from_static("x-second, Homing-Epoch"));
+        headers.insert("x-second", HeaderValue::from_static("1"));
         strip(&mut headers);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["te", "x-kept"]);
+        assert_eq!(left, ["homing-epoch", "te", "x-kept"]);
         headers.insert(TE, HeaderValue::from_static("gzip"));
         strip(&mut headers);
         assert!(!headers.contains_key(TE));
