@@ -15,7 +15,6 @@
 mod caller;
 mod channel;
 mod client;
-mod http_service;
 mod listener;
 mod members;
 mod node;
@@ -26,7 +25,6 @@ mod wires;
 pub use caller::NODE_INFO_PATH;
 pub use channel::Channel;
 pub use client::{Client, ClientError};
-pub use http_service::{HttpService, decline};
 pub use listener::{ClientLimits, ClientListener};
 pub use members::{APPLY_PATH, KeepTable, MemberState, PING_PATH, TableOutcome};
 pub use node::{Mounts, Node, NodeOptions, StartError};
@@ -37,9 +35,9 @@ pub use wires::{WIRES, Wire, WireError};
 pub use homing_failover::{Backoff, Limits as CallLimits, Nearest, Policy, Verdict};
 pub use homing_placement as placement;
 pub use homing_router::{
-    Answer, Authority, Call, CallError, Declined, DirectError, DirectService, Directory, Gate, Granted,
-    Node as Member, OpenGate, Peers, Placed, PoolOptions, Route, Router, RouterOptions, Service,
-    StaticAuthority,
+    Answer, Authority, Call, CallError, Deadline, Declined, DirectError, DirectService, Directory, Gate,
+    Granted, HttpService, Node as Member, OpenGate, Peers, Placed, PoolOptions, Route, Router, RouterOptions,
+    Service, StaticAuthority, decline,
 };
 pub use homing_routing_table as routing_table;
 #[cfg(feature = "ca")]

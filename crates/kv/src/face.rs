@@ -4,6 +4,7 @@
 //! store's one [`writer`] thread, brings it to all in-sync replicas ([`follow`]), commits it here and
 //! there, and answers. [`replica`] is the other end of that.
 
+mod absent;
 mod desk;
 mod follow;
 mod replica;
@@ -13,11 +14,14 @@ mod writer;
 
 use std::sync::Arc;
 
-use homing_router::{DirectService, Peers};
+use homing_router::{Declined, DirectService, Granted, HttpService, Peers, Service};
+use homing_transport::{Body, BoxFuture};
 use homing_types::NodeId;
 
 use crate::Store;
+use crate::generated::kv::kv_server::KvServer;
 use desk::Desk;
+use service::Rpc;
 use writer::Writer;
 
 /// Where [`Kv::replica`] is mounted.
@@ -31,6 +35,7 @@ pub const REPLICA_PATH: &str = "/homing.kv.replica.v1.Replica";
 pub struct Kv {
     shared: Arc<Shared>,
     desk: Arc<Desk>,
+    service: HttpService<KvServer<Rpc>>,
 }
 
 /// What all parts of the face share.
@@ -52,12 +57,23 @@ impl Kv {
         let writer = Writer::start(Arc::clone(&store))?;
         let shared = Arc::new(Shared { store, writer, me, peers });
         let desk = Arc::new(Desk::new(Arc::clone(&shared)));
-        Ok(Self { shared, desk })
+        let rpc = Rpc::new(Arc::clone(&shared), Arc::clone(&desk));
+        Ok(Self { shared, desk, service: HttpService::new(KvServer::new(rpc)).deduping() })
     }
 
     /// The end of the service that other nodes speak to.
     #[must_use]
     pub fn replica(&self) -> Arc<dyn DirectService> {
         Arc::new(replica::Replica::new(Arc::clone(&self.shared), Arc::clone(&self.desk)))
+    }
+}
+
+impl Service for Kv {
+    fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
+        self.service.call(granted)
+    }
+
+    fn dedupes(&self) -> bool {
+        self.service.dedupes()
     }
 }

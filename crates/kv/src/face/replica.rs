@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use homing_router::DirectService;
 use homing_transport::BoxFuture;
-use homing_types::NodeId;
+use homing_types::{NodeId, Space};
 use prost::bytes::Bytes;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use super::Shared;
 use super::desk::Desk;
 use super::follow::MESSAGE_TIMEOUT;
 use super::writer::WriteError;
-use crate::{Refusal, Reply, Request, RequestKind, encode_reply};
+use crate::{Position, Refusal, Reply, Request, RequestKind, encode_reply};
 
 /// Takes what primaries send, and tells replicas what is committed.
 pub(super) struct Replica {
@@ -28,6 +28,12 @@ impl Replica {
     async fn handle(&self, request: Request) -> Result<Reply, String> {
         let request = Arc::new(request);
         let reply = self.run(&request).await?;
+        if let (RequestKind::Ask, Ok(standing)) = (&request.kind, &reply)
+            && standing.last != Position::ZERO
+            && self.leads(&request)
+        {
+            self.bring_along(request.space.clone());
+        }
         // A primary that has just started learns what is committed by aligning its replicas.
         if reply != Err(Refusal::Unsettled) || request.kind != RequestKind::Ask || !self.leads(&request) {
             return Ok(reply);
@@ -36,6 +42,14 @@ impl Replica {
             Ok(()) => self.run(&request).await,
             Err(declined) => Err(declined.reason),
         }
+    }
+
+    /// Who asks lacks something: aligning its replicas, this primary brings it along.
+    fn bring_along(&self, space: Space) {
+        let desk = Arc::clone(&self.desk);
+        tokio::spawn(async move {
+            let _ = desk.settle(&space, Instant::now() + MESSAGE_TIMEOUT).await;
+        });
     }
 
     async fn run(&self, request: &Arc<Request>) -> Result<Reply, String> {

@@ -1,77 +1,49 @@
 //! The gRPC service.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use homing_router::{Declined, Granted, Service};
-use homing_transport::{Body, BoxFuture};
+use homing_router::{Deadline, Declined, decline};
 use homing_types::{Access, Grant, IdempotencyKey, Role};
+use http::Extensions;
 use tokio::time::Instant;
-use tonic::codegen::Service as _;
 use tonic::{Request, Response, Status};
 
 use super::desk::{WriteFailed, not_executed};
-use super::{Desk, Kv, Shared};
+use super::{Desk, Shared, absent};
 use crate::generated::kv as proto;
-use crate::generated::kv::kv_server::{Kv as KvRpc, KvServer};
+use crate::generated::kv::kv_server::Kv as KvRpc;
 use crate::{Applied, Key, LimitError, Op, OpError, Page, Position, Refusal, Store, Value};
 
-impl Service for Kv {
-    fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
-        let Granted { grant, access, deadline, idempotency_key, mut request } = granted;
-        let declined = Slot::default();
-        let call = Call { grant, access, deadline, idempotency_key, declined: declined.clone() };
-        request.extensions_mut().insert(call);
-        let rpc = Rpc { shared: Arc::clone(&self.shared), desk: Arc::clone(&self.desk) };
-        Box::pin(async move {
-            let response = match KvServer::new(rpc).call(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
-            match declined.take() {
-                Some(declined) => Err(declined),
-                None => Ok(response.map(Body::new)),
-            }
-        })
-    }
-
-    fn dedupes(&self) -> bool {
-        true
-    }
-}
-
 /// What the router says about a request, on its way through tonic.
-#[derive(Clone)]
 struct Call {
     grant: Grant,
     access: Access,
     deadline: Instant,
     idempotency_key: Option<IdempotencyKey>,
-    declined: Slot,
+    extensions: Extensions,
 }
 
-/// Where a request that is declined says so: a gRPC status would be an answer.
-#[derive(Clone, Default)]
-struct Slot(Arc<Mutex<Option<Declined>>>);
-
-impl Slot {
-    fn put(&self, declined: Declined) -> Status {
+impl Call {
+    /// Declines the call. The status is for tonic alone: as a gRPC status it would be an answer.
+    fn decline(&self, declined: Declined) -> Status {
         let status = Status::unavailable(declined.reason.clone());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(declined);
+        decline(&self.extensions, declined);
         status
-    }
-
-    fn take(&self) -> Option<Declined> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// The methods of `proto/kv.proto`.
-struct Rpc {
+pub(super) struct Rpc {
     shared: Arc<Shared>,
     desk: Arc<Desk>,
 }
 
 impl Rpc {
+    pub(super) const fn new(shared: Arc<Shared>, desk: Arc<Desk>) -> Self {
+        Self { shared, desk }
+    }
+
     async fn write(&self, call: &Call, op: Op) -> Result<Applied, Status> {
         if call.access != Access::Write {
             return Err(Status::invalid_argument(format!(
@@ -81,17 +53,23 @@ impl Rpc {
         }
         if call.grant.role != Role::Primary {
             let reason = format!("{} is no primary of the space {:?}", self.shared.me, call.grant.space);
-            return Err(call.declined.put(not_executed(reason)));
+            return Err(call.decline(not_executed(reason)));
+        }
+        if let Some(ahead) = call.idempotency_key.and_then(ahead_of_now) {
+            return Err(Status::invalid_argument(format!(
+                "the idempotency key was made {ahead:.0?} from now: set the clock of the one who makes the keys"
+            )));
         }
         let written = self.desk.write(&call.grant.space, op, call.idempotency_key, call.deadline).await;
         written.map_err(|failed| match failed {
-            WriteFailed::Declined(declined) => call.declined.put(declined),
+            WriteFailed::Declined(declined) => call.decline(declined),
             WriteFailed::Refused(refusal @ Refusal::KeyReused) => Status::already_exists(refusal.to_string()),
             WriteFailed::Refused(refusal) => Status::failed_precondition(refusal.to_string()),
         })
     }
 
-    /// Reads off the runtime's threads. If this copy doesn't know what is committed, it finds out first.
+    /// Reads off the runtime's threads. If this copy doesn't know what is committed, or holds nothing, it finds out first
+    /// whether that is all there is.
     async fn read<T: Send + 'static>(
         &self,
         call: &Call,
@@ -102,21 +80,26 @@ impl Rpc {
         loop {
             let (store, grant, read) =
                 (Arc::clone(&self.shared.store), call.grant.clone(), Arc::clone(&read));
-            let result = tokio::task::spawn_blocking(move || read(&store, &grant)).await;
-            let refusal = match result {
-                Ok(Ok(read)) => return Ok(read),
-                Ok(Err(OpError::Refused(refusal))) => refusal,
-                Ok(Err(OpError::Store(error))) => {
-                    return Err(call.declined.put(not_executed(error.to_string())));
+            let reading = move || {
+                let nothing = store.standing(&grant.space)?.last == Position::ZERO;
+                read(&store, &grant).map(|read| (read, nothing))
+            };
+            let refusal = match tokio::task::spawn_blocking(reading).await {
+                Ok(Ok((read, false))) => return Ok(read),
+                Ok(Ok((read, true))) => {
+                    let confirmed = absent::confirm(&self.shared, &call.grant, call.deadline).await;
+                    return confirmed.map(|()| read).map_err(|why| call.decline(not_executed(why)));
                 }
-                Err(error) => return Err(call.declined.put(not_executed(error.to_string()))),
+                Ok(Err(OpError::Refused(refusal))) => refusal,
+                Ok(Err(OpError::Store(error))) => return Err(call.decline(not_executed(error.to_string()))),
+                Err(error) => return Err(call.decline(not_executed(error.to_string()))),
             };
             if refusal != Refusal::Unsettled || settled {
                 let reason = format!("{}, the space {:?}: {refusal}", self.shared.me, call.grant.space);
-                return Err(call.declined.put(not_executed(reason)));
+                return Err(call.decline(not_executed(reason)));
             }
             let settling = self.desk.settle(&call.grant.space, call.deadline).await;
-            settling.map_err(|declined| call.declined.put(declined))?;
+            settling.map_err(|declined| call.decline(declined))?;
             settled = true;
         }
     }
@@ -176,11 +159,30 @@ impl KvRpc for Rpc {
 }
 
 /// What the router said, and the message.
-fn open<T>(mut request: Request<T>) -> Result<(Call, T), Status> {
-    let call = request.extensions_mut().remove::<Call>();
-    let call = call.ok_or_else(|| Status::internal("the request did not come by way of the router"))?;
-    Ok((call, request.into_inner()))
+fn open<T>(request: Request<T>) -> Result<(Call, T), Status> {
+    let (_, extensions, message) = request.into_parts();
+    let (Some(grant), Some(access), Some(Deadline(deadline))) =
+        (extensions.get::<Grant>().cloned(), extensions.get().copied(), extensions.get().copied())
+    else {
+        return Err(Status::internal("the request did not come by way of the router"));
+    };
+    let idempotency_key = extensions.get().copied();
+    Ok((Call { grant, access, deadline, idempotency_key, extensions }, message))
 }
+
+/// How far a key lies in the future, if it is too far. A space remembers its newest keys and refuses older ones, so the keys
+/// of one wrong clock would shut out those of all others.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "keys are made by clocks: here they are compared with this one's"
+)]
+fn ahead_of_now(key: IdempotencyKey) -> Option<Duration> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(key.unix_millis()).checked_sub(now).filter(|ahead| *ahead > MAX_AHEAD)
+}
+
+/// How far the clocks of those who make idempotency keys may run ahead.
+const MAX_AHEAD: Duration = Duration::from_secs(60);
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
 fn invalid(error: LimitError) -> Status {

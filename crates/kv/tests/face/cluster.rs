@@ -281,3 +281,15 @@ pub(crate) async fn logged(cluster: &Cluster, node: &str) -> Option<Standing> {
     let reply = replica.call(id("n1"), request.encode()).await.unwrap();
     decode_reply(reply).unwrap().ok().filter(|standing| standing.last.seq > 0)
 }
+
+/// Waits until it is so.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("waited for {what}"));
+}

@@ -9,10 +9,10 @@ mod support;
 use std::collections::HashSet;
 
 use homing_kv::proto::{ListRequest, Version};
-use homing_types::{Access, Epoch, Execution, Grant, Role};
+use homing_types::{Access, Epoch, Execution, Grant, IdempotencyKey, Role};
 use tonic::Code;
 
-use cluster::{Caller, Cluster, NODES, Net, logged, owners};
+use cluster::{Caller, Cluster, NODES, Net, logged, owners, until};
 use support::Disk;
 
 #[tokio::test]
@@ -128,10 +128,7 @@ async fn a_write_outlasts_an_absence_that_is_shorter_than_its_deadline() {
     cluster.down_after("n2", 1);
     let caller = cluster.primary();
     let put = tokio::spawn(async move { caller.put("k", "v").await });
-    let log = || logged(&cluster, "n3");
-    while log().await.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until("n3 to have it in its log", async || logged(&cluster, "n3").await.is_some()).await;
     assert!(!put.is_finished());
     cluster.up("n2");
     assert_eq!(put.await.unwrap().unwrap(), Version { epoch: 1, seq: 1 });
@@ -159,10 +156,14 @@ async fn declined_as_not_executed_means_never_executed_and_a_full_queue_declines
     assert!(full > 0 && !maybe.is_empty(), "{full} {}", maybe.len());
     cluster.up("n3");
     // Until the task looks, calls that nobody waits for any more keep their places in the queue.
-    while let Err(failed) = cluster.primary().put("k0000", "v").await {
-        assert_eq!(failed.declined().execution, Execution::No);
-        tokio::task::yield_now().await;
-    }
+    until("a place in the queue", async || match cluster.primary().put("k0000", "v").await {
+        Ok(_) => true,
+        Err(failed) => {
+            assert_eq!(failed.declined().execution, Execution::No);
+            false
+        }
+    })
+    .await;
     maybe.insert("k0000".to_owned());
     for node in NODES {
         let keys = cluster.at(node, Access::Read).keys().await;
@@ -193,9 +194,7 @@ async fn an_idle_node_syncs_its_commits() {
     let mut cluster = Cluster::new();
     cluster.primary().put("k", "v").await.unwrap();
     let synced = cluster.nodes["n2"].disk.syncs();
-    while cluster.nodes["n2"].disk.syncs() == synced {
-        tokio::task::yield_now().await;
-    }
+    until("n2 to sync", async || cluster.nodes["n2"].disk.syncs() > synced).await;
     cluster.restart("n2");
     cluster.down("n1");
     assert!(cluster.at("n2", Access::Read).get("k").await.unwrap().is_some(), "it need not ask anybody");
@@ -287,9 +286,7 @@ async fn a_change_of_owners_frees_the_writes_that_wait_for_the_old_ones() {
     cluster.down_after("n3", 1);
     let caller = cluster.primary();
     let put = tokio::spawn(async move { caller.put("k", "v").await });
-    while logged(&cluster, "n2").await.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until("n2 to have it in its log", async || logged(&cluster, "n2").await.is_some()).await;
     cluster.learn("n1", 2, owners("n1", &["n2"]));
     let version = put.await.unwrap().unwrap();
     assert_eq!(version, Version { epoch: 1, seq: 1 });
@@ -324,4 +321,50 @@ async fn a_primary_that_lost_its_disk_executes_nothing() {
         let shown = cluster.at("n2", Access::Read).get("k").await.unwrap().unwrap().0;
         assert_eq!(shown, format!("v{}", writes - 1));
     }
+}
+
+/// The word of one other owner is enough, so a dead one keeps nobody from reading.
+#[tokio::test]
+async fn a_node_that_lost_its_disk_shows_nothing_less_and_a_replica_is_brought_along() {
+    for lost in NODES {
+        let mut cluster = Cluster::new();
+        let version = cluster.primary().put("k", "v").await.unwrap();
+        cluster.start(lost, Disk::new());
+        let reader = cluster.at(lost, Access::Read);
+        let declined = reader.get("k").await.unwrap_err().declined();
+        assert_eq!(declined.execution, Execution::No);
+        for part in [lost, "acme", "its data was lost"] {
+            assert!(declined.reason.contains(part), "{part}: {}", declined.reason);
+        }
+        for other in NODES.into_iter().filter(|node| *node != lost) {
+            let shown = cluster.at(other, Access::Read).get("k").await.unwrap();
+            assert_eq!(shown, Some(("v".to_owned(), version)), "{other}");
+        }
+        if lost != "n1" {
+            until("the replica to be brought along", async || reader.get("k").await.is_ok()).await;
+            assert_eq!(reader.get("k").await.unwrap(), Some(("v".to_owned(), version)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn that_a_space_is_empty_is_known_while_one_other_owner_answers() {
+    let cluster = Cluster::new();
+    cluster.down("n1");
+    assert_eq!(cluster.at("n2", Access::Read).get("k").await.unwrap(), None);
+    cluster.down("n3");
+    let declined = cluster.at("n2", Access::Read).get("k").await.unwrap_err().declined();
+    assert!(declined.reason.contains("no other owner can say"), "{}", declined.reason);
+}
+
+#[tokio::test]
+async fn a_key_from_the_future_is_refused_before_it_shuts_out_the_others() {
+    let cluster = Cluster::new();
+    let year_9999 =
+        IdempotencyKey::from_bytes([0xe6, 0x77, 0xd2, 0x1f, 0xd8, 0x00, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0]);
+    let caller = Caller { key: Some(year_9999.unwrap()), ..cluster.primary() };
+    let (code, text) = caller.put("k", "v").await.unwrap_err().status();
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(text.contains("set the clock"), "{text}");
+    assert_eq!(cluster.primary().get("k").await.unwrap(), None);
 }

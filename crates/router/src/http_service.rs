@@ -1,18 +1,22 @@
 use std::error::Error as StdError;
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
-use homing_router::{Declined, Granted, Service};
 use homing_transport::{Body, BoxFuture};
+use homing_types::Execution;
 use http_body::Body as HttpBody;
+use tokio::time::Instant;
 use tower_service::Service as TowerService;
+
+use crate::{Declined, Granted, Service};
 
 /// Makes a tower service over HTTP, so any tonic server or router, a [`Service`].
 ///
-/// The request's extensions bear its [`Grant`](homing_types::Grant), its [`Access`](homing_types::Access), and its
-/// [`IdempotencyKey`](homing_types::IdempotencyKey) if it has one. A handler that can't execute now calls [`decline`].
+/// The request's extensions bear its [`Grant`](homing_types::Grant), its [`Access`](homing_types::Access), its
+/// [`Deadline`], and its [`IdempotencyKey`](homing_types::IdempotencyKey) if it has one. A handler that can't execute now
+/// calls [`decline`].
 #[derive(Debug, Clone)]
 pub struct HttpService<S> {
     inner: S,
@@ -28,20 +32,24 @@ impl<S> HttpService<S> {
 
     /// Says that a write with an idempotency key is executed once, however often it arrives.
     #[must_use]
-    pub fn dedupes(self) -> Self {
+    pub fn deduping(self) -> Self {
         Self { dedupes: true, ..self }
     }
 }
 
+/// When the answer to a request must be ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
+
 /// Where a handler leaves word that it declines.
 #[derive(Debug, Clone, Default)]
-struct Slot(Arc<OnceLock<Declined>>);
+struct Word(Arc<OnceLock<Declined>>);
 
 /// Declines a request from inside a tower handler: whatever response it returns is dropped, and Homing does with the
 /// call what the [`Declined`] allows. Without effect on requests that Homing didn't bring.
 pub fn decline(extensions: &http::Extensions, declined: Declined) {
-    if let Some(slot) = extensions.get::<Slot>() {
-        let _ = slot.0.set(declined);
+    if let Some(word) = extensions.get::<Word>() {
+        let _ = word.0.set(declined);
     }
 }
 
@@ -56,25 +64,26 @@ where
     fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
         let mut inner = self.inner.clone();
         Box::pin(async move {
-            let slot = Slot::default();
-            let mut request = granted.request;
+            let word = Word::default();
+            let Granted { grant, access, deadline, idempotency_key, mut request } = granted;
             let extensions = request.extensions_mut();
-            extensions.insert(granted.grant);
-            extensions.insert(granted.access);
-            if let Some(key) = granted.idempotency_key {
+            extensions.insert(grant);
+            extensions.insert(access);
+            extensions.insert(Deadline(deadline));
+            if let Some(key) = idempotency_key {
                 extensions.insert(key);
             }
-            extensions.insert(slot.clone());
+            extensions.insert(word.clone());
             let answered = match poll_fn(|cx| inner.poll_ready(cx)).await {
                 Ok(()) => inner.call(request).await,
                 Err(error) => Err(error),
             };
-            if let Some(declined) = slot.0.get() {
+            if let Some(declined) = word.0.get() {
                 return Err(declined.clone());
             }
             answered.map(|response| response.map(Body::new)).map_err(|error| Declined {
-                execution: homing_types::Execution::Maybe,
-                retry_after: std::time::Duration::ZERO,
+                execution: Execution::Maybe,
+                retry_after: Duration::ZERO,
                 reason: format!("the service failed: {}", error.into()),
             })
         })
