@@ -1,8 +1,7 @@
 //! What to try next: plans, backoff, deadlines and the outcome table, as pure code.
 //!
 //! **Never knows** tokio, sockets, the routing table, clocks, or a randomness of its own. It is given
-//! candidates, outcomes, the time and a generator, and answers with what to do. A driver of some forty
-//! lines does it; the same code runs in production, in the simulation and in the model check.
+//! candidates, outcomes, the time and a generator, and answers with what to do. A thin driver does it; the same code runs in production, in the simulation and in the model check.
 //!
 //! The way of a call: a [`Policy`] puts the owners of a space in order ([`Nearest`], by [`Tier`]); a [`Call`]
 //! walks that plan; after each attempt [`react()`] says what its outcome allows; between two walks

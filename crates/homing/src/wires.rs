@@ -96,8 +96,7 @@ fn transport(
         },
         #[cfg(feature = "quic")]
         Wire::Quic => {
-            let options = homing_transport_quic::QuicOptions::default();
-            match homing_transport_quic::QuicTransport::new(any_port(listen), credentials, limits, options) {
+            match homing_transport_quic::QuicTransport::new(any_port(listen), credentials, limits) {
                 Ok(transport) => Ok(Arc::new(transport)),
                 Err(error) => Err(error.to_string()),
             }
@@ -135,15 +134,9 @@ pub(crate) fn listen(
         #[cfg(feature = "quic")]
         Wire::Quic => {
             let credentials = Arc::clone(credentials);
-            homing_transport_quic::QuicListener::bind(
-                address,
-                credentials,
-                limits.clone(),
-                homing_transport_quic::QuicOptions::default(),
-                handler,
-            )
-            .map(|listener| Box::new(listener) as Box<dyn Listener>)
-            .map_err(|error| error.to_string())
+            homing_transport_quic::QuicListener::bind(address, credentials, limits.clone(), handler)
+                .map(|listener| Box::new(listener) as Box<dyn Listener>)
+                .map_err(|error| error.to_string())
         }
         #[cfg(not(all(feature = "grpc", feature = "quic")))]
         _ => Err(WireError::NotBuilt { wire: wire.as_str() }.to_string()),

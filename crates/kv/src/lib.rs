@@ -1,6 +1,6 @@
 //! The reference service of Homing: a replicated key-value store for each space.
 //!
-//! **Never knows** how a request came here: no table, no transport, no router internals. It is given
+//! **Never knows** how a request came here: no table, no wire, no router internals. It is given
 //! its grant with each request, and trusts its own disk more: an epoch below the highest that it has
 //! seen for a space is refused, whoever brings it.
 //!

@@ -14,9 +14,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::accepted::{self, Places};
 use crate::transport::ALPN;
 
-/// Handshakes in progress at a time. Over it new connections are closed: strangers can't take more.
-const MAX_HANDSHAKES: usize = 1_024;
-
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: u32 = 1_024;
 
@@ -124,10 +121,14 @@ impl Shared {
     }
 }
 
+fn semaphore(places: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)))
+}
+
 async fn accept_all(listener: TcpListener, shared: Arc<Shared>) {
     let places = Places {
-        connections: Arc::new(Semaphore::new(shared.limits.max_connections.min(Semaphore::MAX_PERMITS))),
-        handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+        connections: semaphore(shared.limits.max_connections),
+        handshakes: semaphore(shared.limits.max_handshakes),
     };
     let mut connections = JoinSet::new();
     loop {

@@ -27,20 +27,6 @@ const BESIDE_HEADERS: usize = 1 << 10;
 /// Nodes of one cluster are nearer than quinn's 333 ms, so a lost first packet is sent again sooner.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// What may need another value on some machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QuicOptions {
-    /// Hands many packets to the kernel at once (UDP GSO). It saves much CPU time; turn it off where a network
-    /// card answers with EIO or EINVAL.
-    pub segmentation_offload: bool,
-}
-
-impl Default for QuicOptions {
-    fn default() -> Self {
-        Self { segmentation_offload: true }
-    }
-}
-
 /// Why there is no QUIC endpoint.
 #[derive(Debug, Error)]
 pub enum QuicError {
@@ -66,13 +52,9 @@ pub enum QuicError {
     KeepaliveTimeout(Duration),
 }
 
-pub(crate) fn client(
-    credentials: &Credentials,
-    limits: &Limits,
-    options: &QuicOptions,
-) -> Result<ClientConfig, QuicError> {
+pub(crate) fn client(credentials: &Credentials, limits: &Limits) -> Result<ClientConfig, QuicError> {
     let tls = QuicClientConfig::try_from(credentials.client_config(ALPN)?).map_err(|_| QuicError::Cipher)?;
-    let mut transport = transport(limits, options)?;
+    let mut transport = transport(limits)?;
     // The listener opens one stream, to speak of the connection itself.
     transport.max_concurrent_bidi_streams(0_u8.into()).max_concurrent_uni_streams(1_u8.into());
     let mut config = ClientConfig::new(Arc::new(tls));
@@ -80,13 +62,9 @@ pub(crate) fn client(
     Ok(config)
 }
 
-pub(crate) fn server(
-    credentials: &Credentials,
-    limits: &Limits,
-    options: &QuicOptions,
-) -> Result<ServerConfig, QuicError> {
+pub(crate) fn server(credentials: &Credentials, limits: &Limits) -> Result<ServerConfig, QuicError> {
     let tls = QuicServerConfig::try_from(credentials.server_config(ALPN)?).map_err(|_| QuicError::Cipher)?;
-    let mut transport = transport(limits, options)?;
+    let mut transport = transport(limits)?;
     transport.max_concurrent_bidi_streams(streams(limits).into()).max_concurrent_uni_streams(0_u8.into());
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config
@@ -109,7 +87,7 @@ const fn streams(limits: &Limits) -> u32 {
     limits.max_streams.saturating_add(limits.max_streams.saturating_sub(1) / 7)
 }
 
-fn transport(limits: &Limits, options: &QuicOptions) -> Result<TransportConfig, QuicError> {
+fn transport(limits: &Limits) -> Result<TransportConfig, QuicError> {
     let idle = IdleTimeout::try_from(limits.keepalive_timeout)
         .map_err(|_| QuicError::KeepaliveTimeout(limits.keepalive_timeout))?;
     let mut transport = TransportConfig::default();
@@ -120,7 +98,6 @@ fn transport(limits: &Limits, options: &QuicOptions) -> Result<TransportConfig, 
         .receive_window(limits.connection_window.into())
         .send_window(limits.connection_window.into())
         .initial_rtt(INITIAL_RTT)
-        .datagram_receive_buffer_size(None)
-        .enable_segmentation_offload(options.segmentation_offload);
+        .datagram_receive_buffer_size(None);
     Ok(transport)
 }

@@ -11,7 +11,7 @@ use quinn::rustls::pki_types::CertificateDer;
 use quinn::{ClientConfig, ConnectionError, Endpoint, TransportErrorCode};
 use tokio::time::timeout;
 
-use crate::config::{self, QuicError, QuicOptions};
+use crate::config::{self, QuicError};
 use crate::connection::QuicConnection;
 use crate::frame::Frame;
 use crate::probe;
@@ -31,13 +31,8 @@ impl QuicTransport {
     ///
     /// # Errors
     /// [`QuicError`] if the address can't be bound, or credentials or limits can't be used.
-    pub fn new(
-        bind: SocketAddr,
-        credentials: Arc<Credentials>,
-        limits: Limits,
-        options: QuicOptions,
-    ) -> Result<Self, QuicError> {
-        let config = config::client(&credentials, &limits, &options)?;
+    pub fn new(bind: SocketAddr, credentials: Arc<Credentials>, limits: Limits) -> Result<Self, QuicError> {
+        let config = config::client(&credentials, &limits)?;
         let endpoint = Endpoint::client(bind).map_err(|source| QuicError::Bind { address: bind, source })?;
         Ok(Self { endpoint, config, credentials, limits })
     }

@@ -24,6 +24,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use config::{QuicError, QuicOptions};
+pub use config::QuicError;
 pub use dial::QuicTransport;
 pub use listen::QuicListener;

@@ -11,12 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::config::{self, QuicError, QuicOptions};
+use crate::config::{self, QuicError};
 use crate::session;
 use crate::stream::Code;
-
-/// Handshakes at a time. More wait, and then are refused.
-const MAX_HANDSHAKES: usize = 256;
 
 /// How long a shutdown waits for its closes to be sent. quinn would wait for seconds, and may never send one.
 const CLOSING: Duration = Duration::from_millis(100);
@@ -58,11 +55,10 @@ impl QuicListener {
         address: SocketAddr,
         credentials: Arc<Credentials>,
         limits: Limits,
-        options: QuicOptions,
         handler: Arc<dyn Handler>,
     ) -> Result<Self, QuicError> {
         let socket = UdpSocket::bind(address).map_err(|source| QuicError::Bind { address, source })?;
-        Self::from_socket(socket, credentials, limits, options, handler)
+        Self::from_socket(socket, credentials, limits, handler)
     }
 
     /// Listens on a socket that is bound already. It must be called within a tokio runtime.
@@ -73,10 +69,9 @@ impl QuicListener {
         socket: UdpSocket,
         credentials: Arc<Credentials>,
         limits: Limits,
-        options: QuicOptions,
         handler: Arc<dyn Handler>,
     ) -> Result<Self, QuicError> {
-        let server = config::server(&credentials, &limits, &options)?;
+        let server = config::server(&credentials, &limits)?;
         let address = socket.local_addr().map_err(QuicError::Socket)?;
         let runtime = Arc::new(TokioRuntime);
         let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)
@@ -139,7 +134,8 @@ impl Drop for QuicListener {
 
 /// Accepts connections until the listener drains, and refuses them then until the last session has ended.
 async fn accept(endpoint: Endpoint, host: Arc<Host>, mut phases: watch::Receiver<Phase>) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let places = host.limits.max_handshakes.min(Semaphore::MAX_PERMITS);
+    let handshakes = Arc::new(Semaphore::new(places));
     let mut sessions = JoinSet::new();
     loop {
         let phase = *phases.borrow_and_update();
@@ -151,7 +147,7 @@ async fn accept(endpoint: Endpoint, host: Arc<Host>, mut phases: watch::Receiver
             biased;
             changed = phases.changed() => if changed.is_err() { return },
             Some(_) = sessions.join_next() => (),
-            next = next(&endpoint, &handshakes) => {
+            next = next(&endpoint, &handshakes, places) => {
                 let Some((incoming, handshake)) = next else { return };
                 if phase == Phase::Open && sessions.len() < host.limits.max_connections {
                     sessions.spawn(session::run(Arc::clone(&host), incoming, handshake, phases.clone()));
@@ -170,11 +166,12 @@ async fn accept(endpoint: Endpoint, host: Arc<Host>, mut phases: watch::Receiver
 async fn next(
     endpoint: &Endpoint,
     handshakes: &Arc<Semaphore>,
+    places: usize,
 ) -> Option<(quinn::Incoming, OwnedSemaphorePermit)> {
     loop {
         let handshake = Arc::clone(handshakes).acquire_owned().await.ok()?;
         let incoming = endpoint.accept().await?;
-        if handshakes.available_permits() >= MAX_HANDSHAKES / 2 || incoming.remote_address_validated() {
+        if handshakes.available_permits() >= places / 2 || incoming.remote_address_validated() {
             return Some((incoming, handshake));
         }
         // It can only fail for a connection that has retried, whose address is known.

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use crate::config;
 use crate::frame::{Batch, Frame};
 use crate::stream::{Code, ReceiveError, Receiver};
-use crate::{QuicListener, QuicOptions, QuicTransport};
+use crate::{QuicListener, QuicTransport};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -74,10 +74,9 @@ impl Abused {
         let (sender, ends) = mpsc::unbounded_channel();
         let handler = Arc::new(Listening { requests: AtomicUsize::new(0), ends: sender });
         let shown = Arc::clone(&handler) as Arc<dyn Handler>;
-        let options = QuicOptions::default();
-        let listener = QuicListener::bind(any(), credentials("n2"), limits.clone(), options, shown).unwrap();
+        let listener = QuicListener::bind(any(), credentials("n2"), limits.clone(), shown).unwrap();
         let mut client = Endpoint::client(any()).unwrap();
-        client.set_default_client_config(config::client(&credentials("n1"), &limits, &options).unwrap());
+        client.set_default_client_config(config::client(&credentials("n1"), &limits).unwrap());
         let address = listener.address().parse().unwrap();
         let connection = client.connect(address, "n2.test.example").unwrap().await.unwrap();
         Self { listener, handler, ends, connection, _client: client }
@@ -202,11 +201,11 @@ async fn the_head_says_what_time_is_left_when_it_is_sent() {
 
     let certificates = Certificates::new();
     let credentials = |id| certificates.credentials(&node(id), Proof::Own);
-    let (limits, options) = (Limits::default(), QuicOptions::default());
+    let limits = Limits::default();
     let (sender, mut heads) = mpsc::unbounded_channel();
     let noting = Arc::new(Noting(sender));
-    let listener = QuicListener::bind(any(), credentials("n2"), limits.clone(), options, noting).unwrap();
-    let transport = QuicTransport::new(any(), credentials("n1"), limits, options).unwrap();
+    let listener = QuicListener::bind(any(), credentials("n2"), limits.clone(), noting).unwrap();
+    let transport = QuicTransport::new(any(), credentials("n1"), limits).unwrap();
     let peer = Peer { node: node("n2"), address: listener.address() };
     let connection = dial(&transport, &peer).await;
     let given = Head { remaining: Some(PATIENCE), ..head() };
@@ -220,10 +219,10 @@ async fn the_head_says_what_time_is_left_when_it_is_sent() {
 async fn answering(hello: &'static [u8], answer: Vec<u8>) -> (Endpoint, QuicTransport, Peer) {
     let certificates = Certificates::new();
     let credentials = |id| certificates.credentials(&node(id), Proof::Own);
-    let (limits, options) = (Limits::default(), QuicOptions::default());
-    let server = config::server(&credentials("n2"), &limits, &options).unwrap();
+    let limits = Limits::default();
+    let server = config::server(&credentials("n2"), &limits).unwrap();
     let endpoint = Endpoint::server(server, any()).unwrap();
-    let transport = QuicTransport::new(any(), credentials("n1"), limits, options).unwrap();
+    let transport = QuicTransport::new(any(), credentials("n1"), limits).unwrap();
     let peer = Peer { node: node("n2"), address: endpoint.local_addr().unwrap().to_string() };
     let accepting = endpoint.clone();
     tokio::spawn(async move {

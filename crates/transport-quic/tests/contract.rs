@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use homing_transport::contract::{Certificates, Fixture, PATIENCE, Proof};
 use homing_transport::{BoxFuture, Handler, Limits, Listener, Transport};
-use homing_transport_quic::{QuicError, QuicListener, QuicOptions, QuicTransport};
+use homing_transport_quic::{QuicError, QuicListener, QuicTransport};
 use homing_types::NodeId;
 
 struct QuicFixture(Certificates);
@@ -29,13 +29,7 @@ impl Fixture for QuicFixture {
         let address: SocketAddr = address.unwrap_or("127.0.0.1:0").parse().expect("an address");
         let credentials = self.0.credentials(node, proof);
         let bind = move || {
-            QuicListener::bind(
-                address,
-                Arc::clone(&credentials),
-                limits.clone(),
-                QuicOptions::default(),
-                Arc::clone(&handler),
-            )
+            QuicListener::bind(address, Arc::clone(&credentials), limits.clone(), Arc::clone(&handler))
         };
         Box::pin(async move {
             let bound = tokio::time::timeout(PATIENCE, async {
@@ -53,7 +47,7 @@ impl Fixture for QuicFixture {
     fn transport(&self, node: &NodeId, proof: Proof, limits: Limits) -> Arc<dyn Transport> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let credentials = self.0.credentials(node, proof);
-        let transport = QuicTransport::new(any, credentials, limits, QuicOptions::default());
+        let transport = QuicTransport::new(any, credentials, limits);
         Arc::new(transport.expect("a transport"))
     }
 }

@@ -9,7 +9,7 @@ use homing_transport::{
     Body, BoxFuture, Connection, Handler, Head, Kind, Lane, Limits, Listener, Peer, Reply, SendError,
     SendErrorKind, Sent, Transport,
 };
-use homing_transport_quic::{QuicListener, QuicOptions, QuicTransport};
+use homing_transport_quic::{QuicListener, QuicTransport};
 use homing_types::NodeId;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
@@ -60,14 +60,12 @@ impl Stage {
         let credentials = |id| certificates.credentials(&node(id), Proof::Own);
         let theirs = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let handler = Arc::new(Mute(Notify::new()));
-        let options = QuicOptions::default();
         let listener = {
             let _inside = theirs.enter();
             let handler = Arc::clone(&handler);
-            QuicListener::bind(any(), credentials("n2"), limits.clone(), options, handler)
-                .expect("a listener")
+            QuicListener::bind(any(), credentials("n2"), limits.clone(), handler).expect("a listener")
         };
-        let transport = QuicTransport::new(any(), credentials("n1"), limits, options).expect("a transport");
+        let transport = QuicTransport::new(any(), credentials("n1"), limits).expect("a transport");
         let peer = Peer { node: node("n2"), address: listener.address() };
         Self { theirs, listener, handler, transport, peer }
     }
@@ -215,10 +213,8 @@ async fn a_listener_says_which_address_it_could_not_have() {
     let certificates = Certificates::new();
     let credentials = certificates.credentials(&node("n2"), Proof::Own);
     let handler = Arc::new(Mute(Notify::new()));
-    let error = QuicListener::bind(address, credentials, patient(), QuicOptions::default(), handler)
-        .map(drop)
-        .unwrap_err()
-        .to_string();
+    let error =
+        QuicListener::bind(address, credentials, patient(), handler).map(drop).unwrap_err().to_string();
     assert!(error.starts_with(&format!("can't bind UDP {address}: ")), "{error}");
     theirs.shutdown_background();
 }

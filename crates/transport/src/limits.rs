@@ -13,6 +13,9 @@ pub struct Limits {
     pub max_streams: u32,
     /// Connections that a listener holds at a time. Over it, new ones are closed.
     pub max_connections: usize,
+    /// Handshakes that a listener has under way at a time. Over it, new connections wait or are closed; so strangers
+    /// can't take the CPU time of those who belong here.
+    pub max_handshakes: usize,
     /// Unread bytes of one stream.
     pub stream_window: u32,
     /// Unread bytes of one connection.
@@ -32,6 +35,7 @@ impl Default for Limits {
             max_header_block: 32 << 10,
             max_streams: 4_096,
             max_connections: 4_096,
+            max_handshakes: 1_024,
             stream_window: 1 << 20,
             connection_window: 8 << 20,
             handshake_timeout: Duration::from_secs(3),

@@ -190,11 +190,22 @@ mod tests {
         }
     }
 
-    /// Vectors of the reference implementation (`xxhsum -H2`), so that no refactoring changes an identity.
+    /// The keys are part of the wire and of every disk: no refactoring may change one.
     #[test]
     fn keys_are_xxh3_128_with_seed_0() {
-        assert_eq!(SpaceKey::of("acme").as_u128(), xxh3_128(b"acme"));
+        // The reference implementation's own vector (`xxhsum -H2` of nothing).
         assert_eq!(xxh3_128(b""), 0x99aa_06d3_0147_98d8_6001_c324_468d_497f);
+        for (name, key, slot) in [
+            ("acme", 0xcba5_0475_7281_3a7a_a155_9c4b_55ab_a488_u128, 13_033),
+            ("{acme}/orders", 0xcba5_0475_7281_3a7a_a155_9c4b_55ab_a488, 13_033),
+            ("größe", 0x55e8_ea76_fb17_50ca_7085_c8c7_bee0_fc31, 5_498),
+        ] {
+            assert_eq!(
+                (format!("{:032x}", SpaceKey::of(name).as_u128()), SpaceKey::of(name).slot().number()),
+                (format!("{key:032x}"), slot),
+                "{name}"
+            );
+        }
     }
 
     #[test]

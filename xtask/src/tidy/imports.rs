@@ -63,7 +63,7 @@ fn check_tonic(package: &Package) -> Vec<Finding> {
         Finding::new(
             &package.manifest,
             format!("{} switches on `{feature}` of tonic", package.name),
-            "ask for `codegen` alone: the channel and the server are homing-transport-grpc's",
+            "ask for `codegen` alone: what carries requests is homing-transport-grpc",
         )
     };
     asked.into_iter().map(finding).collect()
@@ -146,9 +146,9 @@ mod tests {
         assert_eq!(
             findings(json!([package("high", tonic())])),
             ["high/Cargo.toml: high switches on `channel` of tonic; \
-              ask for `codegen` alone: the channel and the server are homing-transport-grpc's"]
+              ask for `codegen` alone: what carries requests is homing-transport-grpc"]
         );
-        assert_eq!(findings(json!([package("homing-transport-grpc", tonic())])), [""; 0]);
+        assert_eq!(findings(json!([package("homing-benches", tonic())])), [""; 0]);
     }
 
     #[test]
