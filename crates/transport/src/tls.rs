@@ -5,6 +5,8 @@
 //! never resumed, since a resumed session skips the check of the client's certificate, and there is no
 //! 0-RTT, since its data can be replayed.
 
+mod proof;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,10 +17,12 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use thiserror::Error;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use proof::{Current, Proof};
 
 /// The name of a cluster: a DNS name of lower-case labels, at most 180 bytes, such as `prod.example`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -76,12 +80,12 @@ pub struct ClusterNameError {
 }
 
 /// What a node proves itself with and checks others by.
+///
+/// They can be [reloaded](Self::reload): configurations that were made before follow.
 pub struct Credentials {
     cluster: ClusterName,
     node: NodeId,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    roots: Arc<RootCertStore>,
+    current: Arc<Current>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -113,17 +117,35 @@ impl Credentials {
         key: &[u8],
     ) -> Result<Self, CredentialsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let roots = Arc::new(roots(ca)?);
+        let roots = roots(ca)?;
         let chain = certificates(certificate, "certificate")?;
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| CredentialsError::Unreadable { what: "key", why: error.to_string() })?;
-        Ok(Self { cluster, node, chain, key, roots, provider })
+        let current = Current::new(Proof::new(roots, chain, key, &provider)?);
+        Ok(Self { cluster, node, current, provider })
+    }
+
+    /// Replaces certificate, key and CA by these texts, which are checked as [`from_pem`](Self::from_pem) checks them.
+    /// Handshakes to come use them; connections that stand go on, so no request is dropped.
+    ///
+    /// # Errors
+    /// [`CredentialsError`], and nothing has changed.
+    pub fn reload(
+        &self,
+        ca: &[u8],
+        certificate: &[u8],
+        key: &[u8],
+        now: Duration,
+    ) -> Result<(), CredentialsError> {
+        let new = Self::from_pem(self.cluster.clone(), self.node.clone(), ca, certificate, key, now)?;
+        self.current.replace(new.current.now());
+        Ok(())
     }
 
     /// Credentials without a certificate, for a stranger of the contract suite.
     #[cfg(feature = "contract")]
     pub(crate) fn without_certificate(self) -> Self {
-        Self { chain: Vec::new(), ..self }
+        Self { current: Current::new(self.current.now().without_certificate()), ..self }
     }
 
     /// The node they are for.
@@ -143,18 +165,13 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`] if rustls refuses certificate and key.
     pub fn client_config(&self, alpn: &[u8]) -> Result<ClientConfig, CredentialsError> {
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CredentialsError::refused)?
-            .with_root_certificates(Arc::clone(&self.roots));
-        let mut config = if self.chain.is_empty() {
-            // Only a stranger of the contract suite has no certificate.
-            builder.with_no_client_auth()
-        } else {
-            builder
-                .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
-                .map_err(CredentialsError::refused)?
-        };
+            // Not that dangerous: it asks rustls-webpki, as of now.
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Current>::clone(&self.current))
+            .with_client_cert_resolver(Arc::<Current>::clone(&self.current));
         config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(config)
@@ -165,16 +182,11 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`] if rustls refuses certificate and key.
     pub fn server_config(&self, alpn: &[u8]) -> Result<ServerConfig, CredentialsError> {
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider))
-                .build()
-                .map_err(|error| CredentialsError::Unreadable { what: "CA", why: error.to_string() })?;
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CredentialsError::refused)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(self.chain.clone(), self.key.clone_key())
-            .map_err(CredentialsError::refused)?;
+            .with_client_cert_verifier(Arc::<Current>::clone(&self.current))
+            .with_cert_resolver(Arc::<Current>::clone(&self.current));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
@@ -205,21 +217,19 @@ impl Credentials {
     }
 
     fn check(&self, now: Duration) -> Result<(), CredentialsError> {
-        let Some((leaf, intermediates)) = self.chain.split_first() else {
+        let proof = self.current.now();
+        let Some((leaf, intermediates)) = proof.own.as_ref().and_then(|own| own.cert.split_first()) else {
             return Err(CredentialsError::Empty { what: "certificate" });
         };
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider))
-                .build()
-                .map_err(|error| CredentialsError::Unreadable { what: "CA", why: error.to_string() })?;
-        verifier
+        proof
+            .listens
             .verify_client_cert(leaf, intermediates, UnixTime::since_unix_epoch(now))
             .map_err(|error| CredentialsError::NotValid { node: self.node.clone(), why: explain(&error) })?;
         let named = node_of(leaf, &self.cluster)?;
         if named != self.node {
             return Err(CredentialsError::OtherNode { wanted: self.node.clone(), found: named });
         }
-        self.server_config(b"check").map(drop)
+        Ok(())
     }
 }
 

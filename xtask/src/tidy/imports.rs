@@ -79,7 +79,7 @@ mod tests {
     const SMALL_HOUSE: &[Room] = &[
         Room { name: "low", imports: &[], builds: &[] },
         Room { name: "high", imports: &["low"], builds: &[] },
-        Room { name: "homing-transport-grpc", imports: &[], builds: &[] },
+        Room { name: "homing-benches", imports: &[], builds: &[] },
         Room { name: "not-built-yet", imports: &[], builds: &[] },
     ];
 

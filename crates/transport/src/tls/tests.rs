@@ -14,7 +14,7 @@ const NOW: Duration = Duration::from_secs(56 * YEAR);
 fn a_nodes_own_certificate_is_good() {
     let ca = authority("prod.example");
     let credentials = read(&ca, &ca.issue(&id("n1"), valid()).unwrap()).unwrap();
-    assert_eq!(credentials.peer(Some(&credentials.chain)), Ok(id("n1")));
+    assert_eq!(credentials.peer(Some(&credentials.current.now().own.as_ref().unwrap().cert)), Ok(id("n1")));
     assert_eq!(format!("{credentials:?}"), "Credentials(n1.prod.example)");
 }
 
@@ -181,14 +181,63 @@ fn of(ca: &CertificateAuthority, node: &str, issued: &Issued) -> Result<Credenti
     )
 }
 
+/// Certificate, key and CA are replaced under configurations that were made before, on both sides.
+#[test]
+fn new_certificates_are_used_from_the_next_handshake_on() {
+    let (old, new) = (authority("prod.example"), authority("prod.example"));
+    let both = [old.certificate_pem(), new.certificate_pem()].concat();
+    let [one, two] = ["n1", "n2"].map(|node| {
+        let issued = old.issue(&id(node), valid()).unwrap();
+        of(&old, node, &issued).unwrap()
+    });
+    let client = Arc::new(one.client_config(b"test").unwrap());
+    let server = Arc::new(two.server_config(b"test").unwrap());
+    let shake = || {
+        let (client, server) =
+            shake_hands(client.clone(), one.server_name(&id("n2")).unwrap(), server.clone())?;
+        let leaf = |chain: Option<&[CertificateDer<'static>]>| chain.unwrap()[0].clone().into_owned();
+        Ok::<_, rustls::Error>((leaf(client.peer_certificates()), leaf(server.peer_certificates())))
+    };
+    let before = shake().unwrap();
+
+    let reload = |credentials: &Credentials, ca: &str, issued: &Issued| {
+        let Issued { certificate_pem, key_pem } = issued;
+        credentials.reload(ca.as_bytes(), certificate_pem.as_bytes(), key_pem.as_bytes(), NOW)
+    };
+    reload(&one, &both, &new.issue(&id("n1"), valid()).unwrap()).unwrap();
+    assert!(shake().is_err(), "n2 doesn't believe the new authority yet");
+    reload(&two, &both, &new.issue(&id("n2"), valid()).unwrap()).unwrap();
+    let after = shake().unwrap();
+    assert!(after.0 != before.0 && after.1 != before.1);
+
+    for (ca, issued) in [
+        ("no PEM", new.issue(&id("n1"), valid()).unwrap()),
+        (&both, new.issue(&id("n2"), valid()).unwrap()),
+        (&both, new.issue(&id("n1"), years(50, 51)).unwrap()),
+    ] {
+        reload(&one, ca, &issued).unwrap_err();
+        assert_eq!(shake().unwrap(), after, "nothing has changed");
+    }
+}
+
 /// Lets two sides shake hands, without a network.
 fn handshake(
     dialler: &Credentials,
     listener: &Credentials,
 ) -> Result<(ClientConnection, ServerConnection), rustls::Error> {
     let name = dialler.server_name(listener.node()).unwrap();
-    let mut client = ClientConnection::new(dialler.client_config(b"test").unwrap().into(), name)?;
-    let mut server = ServerConnection::new(listener.server_config(b"test").unwrap().into())?;
+    let client = dialler.client_config(b"test").unwrap();
+    let server = listener.server_config(b"test").unwrap();
+    shake_hands(client.into(), name, server.into())
+}
+
+fn shake_hands(
+    client: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    server: Arc<ServerConfig>,
+) -> Result<(ClientConnection, ServerConnection), rustls::Error> {
+    let mut client = ClientConnection::new(client, name)?;
+    let mut server = ServerConnection::new(server)?;
     while client.wants_write() || server.wants_write() {
         let mut flight = Vec::new();
         while client.wants_write() {
