@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use homing::ca::CertificateAuthority;
 use homing::{NodeId, WIRES, Wire};
 
-pub(crate) use self::files::{now, read_ca, validity, write, write_ca, write_certificate, write_config};
+pub(crate) use self::files::{read_ca, validity, write, write_ca, write_certificate, write_config};
 pub(crate) use self::plan::{Addresses, Plan, PlannedNode};
 
 use crate::cli::InitArgs;

@@ -6,9 +6,11 @@
 mod admin;
 mod ask;
 mod cli;
+mod clock;
 mod commands;
 mod config;
 mod dev;
+mod disk;
 mod init;
 mod logs;
 mod output;

@@ -102,7 +102,8 @@ async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
         table: [Some(first), kept].into_iter().flatten().collect(),
         authority: Arc::new(authority),
         keep_table: Some(Arc::new(move |table| {
-            keeping.write(table).map_err(|error| format!("the table can't be kept: {error}"))
+            let path = keeping.path().display();
+            keeping.write(table).map_err(|error| format!("can't write {path}: {error}"))
         })),
         info: info.to_string().into_bytes().into(),
         limits: config.limits.clone(),

@@ -208,7 +208,7 @@ pub(crate) struct NodeApplied {
     pub(crate) older: u32,
     /// Groups that contradict a known one with the same epoch.
     pub(crate) conflicts: u32,
-    /// Why the node took nothing.
+    /// What went wrong. Unless it says "applied", the node took nothing.
     pub(crate) error: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
 use crate::cli::{Asked, KvArgs, KvCommand, Output};
-use crate::{ask, output};
+use crate::{ask, clock, output};
 
 /// Runs one call. Exits with 1 if a key that was asked for isn't there.
 pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
@@ -236,10 +236,8 @@ fn stdin() -> Result<Vec<u8>> {
 }
 
 /// A new name for a write.
-#[allow(clippy::disallowed_methods, reason = "a UUIDv7 bears the wall clock's time")]
 fn new_key() -> IdempotencyKey {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let millis = u64::try_from(clock::since_epoch().as_millis()).unwrap_or(u64::MAX);
     IdempotencyKey::new(millis, homing::random())
 }
 

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use homing::tls::{ClusterName, Credentials};
@@ -10,6 +10,7 @@ use homing::{Locality, Member, Name, NodeId, WIRES, Wire};
 
 use super::ConfigFile;
 use super::file::NodeFile;
+use crate::clock;
 
 /// A configuration that was checked: nothing in it is wrong in itself.
 pub(crate) struct Config {
@@ -211,13 +212,8 @@ fn credentials(file: &ConfigFile, cluster: &ClusterName, id: &NodeId) -> Result<
     let ca = read("ca", &file.tls.ca)?;
     let certificate = read("certificate", &file.tls.certificate)?;
     let key = read("key", &file.tls.key)?;
-    Credentials::from_pem(cluster.clone(), id.clone(), &ca, &certificate, &key, wall_clock()).context("tls")
-}
-
-/// The wall clock, which certificates are checked by.
-#[allow(clippy::disallowed_methods, reason = "certificates are valid by the wall clock")]
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    Credentials::from_pem(cluster.clone(), id.clone(), &ca, &certificate, &key, clock::since_epoch())
+        .context("tls")
 }
 
 fn positive<T: PartialEq + Default>(key: &str, value: T) -> Result<T> {

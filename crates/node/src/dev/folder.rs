@@ -2,13 +2,14 @@ use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use homing::NodeId;
 use homing::ca::CertificateAuthority;
 use homing::tls::Credentials;
 
+use crate::clock;
 use crate::config::ConfigFile;
 use crate::init::{self, CA_DAYS, Plan};
 
@@ -104,7 +105,7 @@ impl Folder {
 
     fn is_certified(&self, plan: &Plan, ca: &CertificateAuthority, node: &NodeId) -> bool {
         let read = |end: &str| fs::read(self.path.join(format!("{node}.{end}"))).unwrap_or_default();
-        let soon = init::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + LEFT;
+        let soon = clock::since_epoch() + LEFT;
         let ca = ca.certificate_pem().as_bytes();
         Credentials::from_pem(plan.cluster.clone(), node.clone(), ca, &read("pem"), &read("key"), soon)
             .is_ok()
