@@ -35,7 +35,8 @@ impl MemberState {
     }
 }
 
-/// Called after an operator's diff was applied and before that is acknowledged, so that no restart forgets it.
+/// Called before a node takes its first request, and after an operator's diff was applied and before that is
+/// acknowledged, so that no restart forgets it.
 pub type KeepTable = Arc<dyn Fn(&RoutingTable) -> Result<(), String> + Send + Sync>;
 
 pub(crate) struct Ping;

@@ -47,6 +47,7 @@ fn plan(args: &InitArgs) -> Result<Plan> {
     Ok(Plan {
         cluster: args.cluster.parse().context("--cluster")?,
         replicas: REPLICAS,
+        source: "placement",
         data: "data",
         nodes: PlannedNode::deal(addresses, args.zones, &[wire])?,
     })

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use homing::routing_table::{Diff, RoutingTable};
-use homing::{Epoch, Mounts, Node, NodeOptions, Peers, StaticAuthority, Upstream, placement};
+use homing::{Mounts, Node, NodeOptions, Peers, StaticAuthority, Upstream};
 use homing_kv::{Identity, Kv, REPLICA_PATH, Store};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,13 +13,10 @@ use tokio::sync::oneshot;
 
 use crate::admin::{self, Admin};
 use crate::cli::{CheckConfigArgs, NodeArgs};
-use crate::config::{Config, Serve, TableSource};
-use crate::table_doc::TableDoc;
+use crate::config::{Config, Serve};
+use crate::start_table::StartTable;
 use crate::table_file::TableFile;
 use crate::{logs, output};
-
-/// The epoch of a table that every node computes for itself. A table that the operator applies has a higher one.
-const FIRST_EPOCH: Epoch = Epoch::new(1);
 
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
@@ -77,15 +73,14 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
 /// `homing check-config`: all that can be told without starting.
 pub(crate) fn check(args: &CheckConfigArgs) -> Result<()> {
     let config = Config::load(&args.file)?;
-    first_table(&config)?;
+    StartTable::of(&config, &TableFile::new(&config.data))?;
     output::say(&format!("{}: {} of cluster {} is right", args.file.display(), config.id, config.cluster));
     Ok(())
 }
 
 async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
-    let first = first_table(&config)?;
-    let authority = StaticAuthority::new(&first);
-    let kept = table_file.read()?;
+    let StartTable { given, whole } = StartTable::of(&config, table_file)?;
+    let authority = StaticAuthority::new(&given);
     let keeping = table_file.clone();
     let info = json!({
         "id": config.id.as_str(),
@@ -99,7 +94,7 @@ async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
         listen: config.listen,
         wire: config.wire,
         client_listen: Some(config.client),
-        table: [Some(first), kept].into_iter().flatten().collect(),
+        table: vec![whole],
         authority: Arc::new(authority),
         keep_table: Some(Arc::new(move |table| {
             let path = keeping.path().display();
@@ -113,34 +108,6 @@ async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
     };
     Ok(Node::start(options, async |peers| mounts(&config, peers).map_err(|error| format!("{error:#}")))
         .await?)
-}
-
-/// The table that the configuration gives. It may be empty: then the node learns from its peers.
-fn first_table(config: &Config) -> Result<Diff> {
-    match &config.table {
-        TableSource::None => Ok(Diff::default()),
-        TableSource::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("table.source: can't read {}", path.display()))?;
-            TableDoc::parse(&text)
-                .and_then(|table| table.to_diff())
-                .with_context(|| format!("table.source: {} is no table", path.display()))
-        }
-        TableSource::Placement { replicas } => {
-            let members: Vec<_> = config
-                .nodes
-                .iter()
-                .map(|node| placement::Member {
-                    node: node.id.clone(),
-                    locality: node.locality.clone(),
-                    weight: node.weight,
-                })
-                .collect();
-            let goal = placement::Goal { replicas: *replicas };
-            placement::place(&members, goal, &RoutingTable::new().snapshot(), |_| FIRST_EPOCH)
-                .context("the nodes can't be given their spaces")
-        }
-    }
 }
 
 fn mounts(config: &Config, peers: Arc<dyn Peers>) -> Result<Mounts> {

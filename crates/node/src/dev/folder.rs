@@ -11,7 +11,8 @@ use homing::tls::Credentials;
 
 use crate::clock;
 use crate::config::ConfigFile;
-use crate::init::{self, CA_DAYS, Plan};
+use crate::init::{self, CA_DAYS, Plan, PlannedNode};
+use crate::table_file::TableFile;
 
 /// For how many days a certificate is made.
 const DAYS: u32 = 365;
@@ -85,6 +86,13 @@ impl Folder {
         Ok(())
     }
 
+    /// Where the nodes' tables come from: once one of them kept a table, that is the cluster's, whatever this version
+    /// would place; a node that kept none learns it.
+    pub(super) fn table_source(&self, plan: &Plan) -> &'static str {
+        let kept = |node: &PlannedNode| TableFile::new(&self.path.join(node.id.as_str())).path().exists();
+        if plan.nodes.iter().any(kept) { "none" } else { "placement" }
+    }
+
     /// Sees to it that there is a CA, and that each node has a certificate of it that is valid for some time.
     pub(super) fn certify(&self, plan: &Plan) -> Result<()> {
         let ca = match init::read_ca(&self.path, &plan.cluster)? {
@@ -155,11 +163,11 @@ mod tests {
 
     use super::*;
     use crate::dev::CLUSTER;
-    use crate::init::{Addresses, PlannedNode};
+    use crate::init::Addresses;
 
     fn plan(nodes: u16, zones: u16, replicas: usize, wire: Wire) -> Plan {
         let nodes = PlannedNode::deal((0..nodes).map(Addresses::local).collect(), zones, &[wire]).unwrap();
-        Plan { cluster: CLUSTER.parse().unwrap(), replicas, data: "", nodes }
+        Plan { cluster: CLUSTER.parse().unwrap(), replicas, source: "placement", data: "", nodes }
     }
 
     fn refused(folder: &Folder, plan: &Plan) -> String {

@@ -61,6 +61,7 @@ pub(crate) async fn run(args: DevArgs, output: Output) -> Result<ExitCode> {
 async fn start(args: &DevArgs, folder: &Folder) -> Result<Cluster> {
     let mut plan = plan(args)?;
     folder.fits(&plan)?;
+    plan.source = folder.table_source(&plan);
     folder.forget_running()?;
     let progress = Progress::start();
     let mut logs = Vec::new();
@@ -93,6 +94,7 @@ fn plan(args: &DevArgs) -> Result<Plan> {
     Ok(Plan {
         cluster: CLUSTER.parse()?,
         replicas: args.replicas.into(),
+        source: "placement",
         data: "",
         nodes: PlannedNode::deal((0..args.nodes).map(Addresses::local).collect(), args.zones, wires)?,
     })

@@ -99,7 +99,7 @@ mod tests {
     fn plan() -> Plan {
         let addresses = (0..10).map(Addresses::local).collect();
         let nodes = PlannedNode::deal(addresses, 2, &[Wire::Quic]).unwrap();
-        Plan { cluster: "dev.example".parse().unwrap(), replicas: 2, data: "", nodes }
+        Plan { cluster: "dev.example".parse().unwrap(), replicas: 2, source: "placement", data: "", nodes }
     }
 
     #[test]

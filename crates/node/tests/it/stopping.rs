@@ -75,6 +75,8 @@ async fn a_stopping_node_finishes_what_runs(wire: &'static str) {
     let half = HalfSent::start(&cluster.nodes[primary].client, space);
     running(&cluster, primary, 1.0).await;
     cluster.nodes[primary].signal("-TERM");
+    // Only now does the rest show that a node that stops waits for it.
+    cluster.nodes[primary].logs("stopping").await;
     let answering = tokio::task::spawn_blocking(move || half.finish());
     let answer = answering.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("homing-role: primary"), "{answer}");
@@ -92,9 +94,7 @@ async fn a_node_told_twice_stops_at_once(wire: &'static str) {
     let half = HalfSent::start(&cluster.nodes[primary].client, space);
     running(&cluster, primary, 1.0).await;
     cluster.nodes[primary].signal("-TERM");
-    while !cluster.nodes[primary].log().contains("stopping") {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    cluster.nodes[primary].logs("stopping").await;
     cluster.nodes[primary].signal("-TERM");
     assert_eq!(cluster.nodes[primary].ended().await.code(), Some(1));
     drop(half);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::on_each_wire;
-use crate::support::{Cluster, Layout, OwnersOf, output};
+use crate::support::{Cluster, Layout, OwnersOf, assert_says, said};
 
 /// Runs a node with a changed configuration and returns the one line it says.
 fn refused(edit: impl FnOnce(&Cluster, &mut toml::Table)) -> String {
@@ -17,24 +17,6 @@ fn refused(edit: impl FnOnce(&Cluster, &mut toml::Table)) -> String {
     edit(&cluster, &mut file);
     std::fs::write(config, toml::to_string(&file).unwrap()).unwrap();
     said(&["node", "--config", config.to_str().unwrap()])
-}
-
-/// Runs the binary, which must fail, and returns what it says: one line, no panic.
-fn said(arguments: &[&str]) -> String {
-    let ended = output(arguments);
-    let says = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {says}");
-    assert!(!says.contains("panicked"), "{says}");
-    let complaints: Vec<_> = says.lines().filter(|line| line.starts_with("homing: ")).collect();
-    assert_eq!(complaints.len(), 1, "{says}");
-    complaints[0].to_owned()
-}
-
-#[track_caller]
-fn assert_says(says: &str, wanted: &[&str]) {
-    for wanted in wanted {
-        assert!(says.contains(wanted), "{wanted:?} is missing: {says}");
-    }
 }
 
 #[test]

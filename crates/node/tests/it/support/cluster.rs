@@ -175,6 +175,25 @@ impl Process {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Waits until the process has logged this.
+    pub(crate) async fn logs(&self, text: &str) {
+        self.logs_again(text, 1).await;
+    }
+
+    /// Waits until its processes have logged this so many times.
+    pub(crate) async fn logs_again(&self, text: &str, times: usize) {
+        let started = Instant::now();
+        while self.log().matches(text).count() < times {
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "{} does not log {text:?}: {}",
+                self.id,
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
