@@ -11,7 +11,7 @@ use homing_kv::proto::kv_client::KvClient;
 use homing_kv::proto::{DeleteRequest, GetRequest, ListRequest, PutRequest, Version};
 use serde_json::{Map, Value, json};
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 use crate::cli::{Asked, KvArgs, KvCommand, Output};
 use crate::{ask, clock, output};
@@ -46,7 +46,11 @@ const fn read(primary: bool) -> Access {
     if primary { Access::ReadPrimary } else { Access::Read }
 }
 
+/// How much later than its timeout a call is given up here: who hangs can't even say that the time is over.
+const GRACE: Duration = Duration::from_secs(1);
+
 struct Kv {
+    address: String,
     client: KvClient<Client>,
     timeout: Duration,
 }
@@ -61,7 +65,7 @@ impl Kv {
     fn new(address: &str, timeout: Duration) -> Result<Self> {
         let limit = 2 * homing_kv::MAX_VALUE;
         let client = KvClient::new(Client::new(address)?).max_decoding_message_size(limit);
-        Ok(Self { client, timeout })
+        Ok(Self { address: address.to_owned(), client, timeout })
     }
 
     async fn put(&self, space: &str, key: &str, value: String, name: Option<String>) -> Result<Answer> {
@@ -69,7 +73,7 @@ impl Kv {
         let value = Bytes::from(value);
         let message = PutRequest { key: bytes(key), value: value.clone() };
         let request = self.write(space, message, name)?;
-        let response = self.client.clone().put(request).await.map_err(explain)?;
+        let response = self.bounded(self.client.clone().put(request)).await?;
         let version = response.get_ref().version;
         let mut document = document(space, key, version, response.metadata());
         document.insert("value".to_owned(), text(&value));
@@ -78,7 +82,7 @@ impl Kv {
 
     async fn get(&self, space: &str, key: &str, access: Access) -> Result<Answer> {
         let request = self.request(space, access, GetRequest { key: bytes(key) })?;
-        let response = self.client.clone().get(request).await.map_err(explain)?;
+        let response = self.bounded(self.client.clone().get(request)).await?;
         let message = response.get_ref();
         let mut document = document(space, key, message.version, response.metadata());
         let value = message.found.then(|| message.value.clone());
@@ -88,7 +92,7 @@ impl Kv {
 
     async fn delete(&self, space: &str, key: &str, name: Option<String>) -> Result<Answer> {
         let request = self.write(space, DeleteRequest { key: bytes(key) }, name)?;
-        let response = self.client.clone().delete(request).await.map_err(explain)?;
+        let response = self.bounded(self.client.clone().delete(request)).await?;
         let message = response.get_ref();
         let mut document = document(space, key, message.version, response.metadata());
         document.insert("found".to_owned(), message.found.into());
@@ -102,7 +106,7 @@ impl Kv {
         loop {
             let message = ListRequest { prefix: bytes(prefix), after, limit: 0 };
             let request = self.request(space, access, message)?;
-            let page = self.client.clone().list(request).await.map_err(explain)?.into_inner();
+            let page = self.bounded(self.client.clone().list(request)).await?.into_inner();
             for item in &page.items {
                 match output {
                     Output::Table => output::say(&String::from_utf8_lossy(&item.key)),
@@ -122,6 +126,22 @@ impl Kv {
             output::say_json(&json!({ "space": space, "prefix": prefix, "items": items }))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The answer to a call, within bounds whatever the node does.
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<Response<T>> {
+        let bound = self.timeout + GRACE;
+        match tokio::time::timeout(bound, call).await {
+            Ok(answer) => answer.map_err(explain),
+            Err(_) => bail!(
+                "{} did not answer within {bound:?}: it hangs, or is cut off; a write may have been executed; \
+                 ask another node with --node",
+                self.address
+            ),
+        }
     }
 
     /// A write bears a name, so that it may be tried again until it is answered.

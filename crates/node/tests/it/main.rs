@@ -7,6 +7,7 @@
 mod cluster;
 mod dev;
 mod failing_node;
+mod hanging_node;
 mod kept_table;
 mod stale_table;
 mod stopping;
