@@ -40,6 +40,9 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Run a local cluster of real processes, with mutual TLS
     Dev(DevArgs),
+    /// Run the command of `homing dev`, and end it when that is gone
+    #[command(hide = true)]
+    Attend(AttendArgs),
     /// Make a CA, certificates and one configuration per node
     Init(InitArgs),
     /// Run one node
@@ -81,6 +84,16 @@ pub(crate) struct DevArgs {
     pub(crate) data: PathBuf,
     /// Run a command against the cluster (with HOMING_NODE set), and end with its status
     #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttendArgs {
+    /// The pid of `homing dev`
+    #[arg(long)]
+    pub(crate) parent: i32,
+    /// The command
+    #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
 }
 

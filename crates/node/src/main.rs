@@ -15,6 +15,7 @@ mod init;
 mod logs;
 mod output;
 mod run;
+mod signals;
 mod start_table;
 mod table_doc;
 mod table_file;
@@ -44,6 +45,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let asked = cli.asked;
     match cli.command {
         Command::Dev(args) => return dev::run(args, asked.output).await,
+        Command::Attend(args) => return dev::attend(args).await,
         Command::Init(args) => init::run(&args)?,
         Command::Node(args) => return run::run(args).await,
         Command::CheckConfig(args) => run::check(&args)?,

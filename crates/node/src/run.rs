@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use homing::{Mounts, Node, NodeOptions, Peers, StaticAuthority, Upstream};
 use homing_kv::{Identity, Kv, REPLICA_PATH, Store};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::admin::{self, Admin};
 use crate::cli::{CheckConfigArgs, NodeArgs};
 use crate::config::{Config, Serve};
+use crate::signals::Signals;
 use crate::start_table::StartTable;
 use crate::table_file::TableFile;
 use crate::{logs, output};
@@ -128,25 +128,19 @@ fn mounts(config: &Config, peers: Arc<dyn Peers>) -> Result<Mounts> {
 
 /// When to stop: on SIGTERM, ctrl-C, or the end of standard input if that was asked for.
 struct Stop {
-    term: Signal,
-    interrupt: Signal,
+    signals: Signals,
     stdin: Option<oneshot::Receiver<()>>,
 }
 
 impl Stop {
     fn listen(with_stdin: bool) -> Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            stdin: with_stdin.then(stdin_ends),
-        })
+        Ok(Self { signals: Signals::listen()?, stdin: with_stdin.then(stdin_ends) })
     }
 
     /// Ends once for each time that the node is told to stop.
     async fn told(&mut self) {
         tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.signals.next() => {}
             () = ended(&mut self.stdin) => self.stdin = None,
         }
     }

@@ -13,9 +13,9 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use super::folder::Folder;
 use super::log::Log;
-use super::signals::Signals;
 use crate::init::{Plan, PlannedNode};
 use crate::output;
+use crate::signals::Signals;
 
 /// How long nodes may take to stop; longer than they drain.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
