@@ -76,7 +76,7 @@ pub(crate) struct DevArgs {
     /// dealt out in turn
     #[arg(long, env = "HOMING_TRANSPORT", value_delimiter = ',')]
     pub(crate) transport: Vec<String>,
-    /// Copies of each space besides the primary's
+    /// Replicas of each space
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=7))]
     pub(crate) replicas: u8,
     /// The folder of the cluster; existing data is picked up
@@ -187,7 +187,7 @@ pub(crate) enum KvCommand {
         space: String,
         /// The key
         key: String,
-        /// Read at the primary, not at the nearest copy
+        /// Read at the primary, not at the nearest replica
         #[arg(long)]
         primary: bool,
     },
@@ -208,7 +208,7 @@ pub(crate) enum KvCommand {
         /// Only keys that begin with this
         #[arg(default_value = "")]
         prefix: String,
-        /// Read at the primary, not at the nearest copy
+        /// Read at the primary, not at the nearest replica
         #[arg(long)]
         primary: bool,
     },
@@ -239,7 +239,7 @@ pub(crate) enum TableCommand {
 pub(crate) struct RouteArgs {
     /// The space
     pub(crate) space: String,
-    /// For a read, at any in-sync copy
+    /// For a read, at any in-sync replica
     #[arg(long, conflicts_with = "write")]
     pub(crate) read: bool,
     /// For a write, the default

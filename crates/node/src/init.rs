@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use homing::ca::CertificateAuthority;
 use homing::{NodeId, WIRES, Wire};
 
-pub(crate) use self::files::{read_ca, validity, write, write_ca, write_certificate, write_config};
+pub(crate) use self::files::{read_ca, validity, write_ca, write_certificate, write_config};
 pub(crate) use self::plan::{Addresses, Plan, PlannedNode};
 
 use crate::cli::InitArgs;
@@ -112,7 +112,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Overrides};
 
     fn args(out: PathBuf) -> InitArgs {
         InitArgs {
@@ -132,7 +132,7 @@ mod tests {
         let out = folder.path().join("new");
         run(&args(out.clone())).unwrap();
         for number in 1..=3_u16 {
-            let config = Config::load(&out.join(format!("n{number}.toml"))).unwrap();
+            let config = Config::load(&out.join(format!("n{number}.toml")), Overrides::default()).unwrap();
             assert_eq!(config.id.as_str(), format!("n{number}"));
             assert_eq!(config.client.to_string(), format!("127.0.0.1:74{}1", number - 1));
             assert_eq!(config.data, out.join(format!("data/n{number}")));
@@ -171,7 +171,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let host = Some(pattern.to_owned());
             run(&InitArgs { host, ..args(folder.path().to_owned()) }).unwrap();
-            let config = Config::load(&folder.path().join("n2.toml")).unwrap();
+            let config = Config::load(&folder.path().join("n2.toml"), Overrides::default()).unwrap();
             assert_eq!(config.nodes[1].address, address);
             assert_eq!(config.listen.to_string(), listens_on);
             assert_eq!(config.client.to_string(), "127.0.0.1:7401");

@@ -15,6 +15,7 @@ mod init;
 mod logs;
 mod output;
 mod run;
+mod running;
 mod signals;
 mod start_table;
 mod table_doc;

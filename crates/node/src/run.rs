@@ -1,6 +1,7 @@
 //! `homing node`: one node, from its configuration to its end.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::admin::{self, Admin};
 use crate::cli::{CheckConfigArgs, NodeArgs};
-use crate::config::{Config, Serve};
+use crate::config::{Config, Overrides, Serve};
 use crate::signals::Signals;
 use crate::start_table::StartTable;
 use crate::table_file::TableFile;
@@ -21,9 +22,7 @@ use crate::{logs, output};
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     logs::start(args.log_format);
-    let mut config = Config::load(&args.config)?;
-    config.client = args.client.unwrap_or(config.client);
-    config.admin = args.admin.unwrap_or(config.admin);
+    let config = Config::load(&args.config, Overrides { client: args.client, admin: args.admin })?;
     let mut stop = Stop::listen(args.stop_with_stdin)?;
     if config.exposed {
         tracing::warn!(
@@ -36,16 +35,17 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     // Counters bind to the recorder when they are made, so it comes first.
     let metrics = admin::metrics()?;
     let admin_socket = admin::bind(config.admin).await?;
+    let admin_address = admin_socket.local_addr()?;
     let drain = config.drain;
     let file = config.file.clone();
     let table_file = TableFile::new(&config.data);
-    let node = start(config, &table_file).await?;
+    let node = start(config, admin_address, &table_file).await?;
     let following = tokio::spawn(table_file.follow(Arc::clone(node.table())));
     tracing::info!(
         id = %node.id(),
         node = node.address(),
         client = node.client_address().map(tracing::field::display),
-        admin = %admin_socket.local_addr()?,
+        admin = %admin_address,
         "ready"
     );
 
@@ -72,20 +72,20 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
 
 /// `homing check-config`: all that can be told without starting.
 pub(crate) fn check(args: &CheckConfigArgs) -> Result<()> {
-    let config = Config::load(&args.file)?;
+    let config = Config::load(&args.file, Overrides::default())?;
     StartTable::of(&config, &TableFile::new(&config.data))?;
     output::say(&format!("{}: {} of cluster {} is right", args.file.display(), config.id, config.cluster));
     Ok(())
 }
 
-async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
+async fn start(config: Config, admin: SocketAddr, table_file: &TableFile) -> Result<Node> {
     let StartTable { given, whole } = StartTable::of(&config, table_file)?;
     let authority = StaticAuthority::new(&given);
     let keeping = table_file.clone();
     let info = json!({
         "id": config.id.as_str(),
         "cluster": config.cluster.as_str(),
-        "admin": config.admin.to_string(),
+        "admin": admin.to_string(),
     });
     let options = NodeOptions {
         id: config.id.clone(),

@@ -61,7 +61,7 @@ fn given(config: &Config) -> Result<Diff> {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("table.source: can't read {}", path.display()))?;
             TableDoc::parse(&text)
-                .and_then(|table| table.to_diff())
+                .and_then(|table| table.to_diff_among(|id| config.nodes.iter().any(|node| node.id == *id)))
                 .with_context(|| format!("table.source: {} is no table", path.display()))
         }
         TableSource::Placement { replicas } => {

@@ -18,7 +18,7 @@ use crate::{ask, clock, output};
 
 /// Runs one call. Exits with 1 if a key that was asked for isn't there.
 pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
-    let kv = Kv::new(&ask::client_address(asked), Duration::from_millis(args.timeout_ms))?;
+    let kv = Kv::new(&ask::client_address(asked).await, Duration::from_millis(args.timeout_ms))?;
     let answer = match args.command {
         KvCommand::Put { space, key, value, idempotency_key } => {
             kv.put(&space, &key, value, idempotency_key).await?

@@ -8,7 +8,7 @@ use http::Method;
 use crate::admin::{AppliedAt, SpaceTable};
 use crate::cli::{Asked, Output, TableArgs, TableCommand};
 use crate::commands::query;
-use crate::table_doc::{OwnersDoc, TableDoc};
+use crate::table_doc::{OwnersDoc, TableDoc, slots};
 use crate::{ask, output};
 
 /// `homing table`: who owns what, or give nodes another table.
@@ -30,7 +30,7 @@ async fn show(asked: &Asked) -> Result<()> {
     output::say("");
     let mut by_owners: Vec<(OwnersDoc, usize, u64)> = Vec::new();
     for groups in table.groups {
-        let slots = count(&groups.slots);
+        let slots = slots(&groups.slots)?.len();
         match by_owners.iter_mut().find(|(owners, _, _)| *owners == groups.owners) {
             Some((_, number, epoch)) => {
                 *number += slots;
@@ -98,14 +98,4 @@ async fn apply(file: &Path, to: &[String], asked: &Asked) -> Result<ExitCode> {
         output::say_table(&["NODE", "NEW", "KNOWN", "OLDER, REFUSED", "CONFLICTS", "ERROR"], rows);
     }
     Ok(if all_took_it { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// How many slots a text of ranges names.
-fn count(ranges: &str) -> usize {
-    let lengths = ranges.split(',').map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.parse::<usize>().unwrap_or_default();
-        (number(last) + 1).saturating_sub(number(first))
-    });
-    lengths.sum()
 }

@@ -4,4 +4,4 @@ mod file;
 mod parse;
 
 pub(crate) use file::{ConfigFile, LimitsFile, ListenFile, NodeFile, TableFile, TlsFile};
-pub(crate) use parse::{Config, Serve, TableSource};
+pub(crate) use parse::{Config, Overrides, Serve, TableSource};

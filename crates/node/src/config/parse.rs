@@ -53,10 +53,24 @@ pub(crate) enum TableSource {
     File(PathBuf),
 }
 
+/// What the command line or the environment says instead of the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Overrides {
+    pub(crate) client: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
+}
+
 impl Config {
-    /// Reads and checks a configuration file, with the certificates that it names.
-    pub(crate) fn load(path: &Path) -> Result<Self> {
-        let file = ConfigFile::read(path)?;
+    /// Reads and checks a configuration file, with the certificates that it names. What overrides it is checked with it.
+    pub(crate) fn load(path: &Path, overrides: Overrides) -> Result<Self> {
+        let mut file = ConfigFile::read(path)?;
+        for (key, address) in
+            [(&mut file.listen.client, overrides.client), (&mut file.listen.admin, overrides.admin)]
+        {
+            if let Some(address) = address {
+                *key = address.to_string();
+            }
+        }
         Self::parse(file).with_context(|| format!("the configuration {} is wrong", path.display()))
     }
 

@@ -12,6 +12,7 @@ use homing::tls::Credentials;
 use crate::clock;
 use crate::config::ConfigFile;
 use crate::init::{self, CA_DAYS, Plan, PlannedNode};
+use crate::running::Running;
 use crate::table_file::TableFile;
 
 /// For how many days a certificate is made.
@@ -125,22 +126,13 @@ impl Folder {
     }
 
     /// Leaves word for the other commands of who runs.
-    pub(super) fn remember_running(&self, report: &str) -> Result<()> {
-        init::write(&self.running(), report)
+    pub(super) fn remember(&self, running: &Running) -> Result<()> {
+        running.leave(&self.path)
     }
 
-    /// Nobody runs any more: who asks finds no address rather than a dead one.
+    /// Nobody runs any more.
     pub(super) fn forget_running(&self) -> Result<()> {
-        match fs::remove_file(self.running()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("can't remove {}", self.running().display()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn running(&self) -> PathBuf {
-        self.path.join("cluster.json")
+        Running::forget(&self.path)
     }
 }
 

@@ -24,7 +24,6 @@ pub(crate) use self::command::attend;
 use self::folder::Folder;
 use self::log::Log;
 use self::progress::Progress;
-use self::report::Report;
 use self::wait::NotAnswering;
 use crate::cli::{DevArgs, Output};
 use crate::init::{Addresses, Plan, PlannedNode};
@@ -111,9 +110,9 @@ async fn serve(
     cluster: &mut Cluster,
     signals: &mut Signals,
 ) -> Result<ExitCode> {
-    let report = Report::new(&cluster.plan, cluster.children.pids(), folder.absolute());
-    folder.remember_running(&report.json()?)?;
-    let lines = report.lines(output)?;
+    let running = report::running(&cluster.plan, cluster.children.pids(), folder.absolute());
+    folder.remember(&running)?;
+    let lines = report::lines(&running, output)?;
     if !args.command.is_empty() {
         // Standard output is the command's.
         lines.iter().for_each(|line| output::note(line));

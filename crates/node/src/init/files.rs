@@ -43,12 +43,7 @@ pub(crate) fn write_certificate(
 
 /// Writes a node's configuration to a folder.
 pub(crate) fn write_config(folder: &Path, plan: &Plan, node: &PlannedNode) -> Result<()> {
-    write(&folder.join(format!("{}.toml", node.id)), &plan.toml(node)?)
-}
-
-/// Writes a file that everyone may read. Who reads it sees all of it or what was there before.
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    write_with(path, text, OPEN)
+    write_with(&folder.join(format!("{}.toml", node.id)), &plan.toml(node)?, OPEN)
 }
 
 fn write_with(path: &Path, text: &str, mode: u32) -> Result<()> {

@@ -9,6 +9,7 @@ mod dev;
 mod failing_node;
 mod hanging_node;
 mod kept_table;
+mod operator;
 mod stale_table;
 mod stopping;
 mod support;
