@@ -13,6 +13,7 @@ use homing_transport::{Limits, Listener};
 use homing_types::{Access, NodeId, Space};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::members::{self, APPLY_PATH, Apply, KeepTable, MemberState, PING_PATH, Ping, TableOutcome};
 use crate::random::random;
@@ -206,16 +207,14 @@ impl Node {
         self.router.in_flight()
     }
 
-    /// Takes no new requests, lets the running ones finish for at most `drain`, and stops.
+    /// Takes no new requests, lets the running ones finish for at most `drain` in all, and stops.
     pub async fn shutdown(&self, drain: Duration) {
-        let clients = async {
-            if let Some(clients) = &self.clients {
-                clients.shutdown(drain).await;
-            }
-        };
-        // Peers last: what clients still wait for may need them.
-        clients.await;
-        self.listener.shutdown(drain).await;
+        let started = Instant::now();
+        // Peers last: what clients still wait for may need them. They have what is left of the time.
+        if let Some(clients) = &self.clients {
+            clients.shutdown(drain).await;
+        }
+        self.listener.shutdown(drain.saturating_sub(started.elapsed())).await;
     }
 }
 

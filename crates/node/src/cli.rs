@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::config::REPLICAS;
+
 /// Any node takes any request, and Homing brings it to the node that owns its space.
 #[derive(Debug, Parser)]
 #[command(name = "homing", version, max_term_width = 100)]
@@ -77,7 +79,7 @@ pub(crate) struct DevArgs {
     #[arg(long, env = "HOMING_TRANSPORT", value_delimiter = ',')]
     pub(crate) transport: Vec<String>,
     /// Replicas of each space
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=7))]
+    #[arg(long, default_value_t = REPLICAS, value_parser = clap::value_parser!(u8).range(0..=7))]
     pub(crate) replicas: u8,
     /// The folder of the cluster; existing data is picked up
     #[arg(long, env = "HOMING_DATA", default_value = "homing-dev", value_name = "DIR")]

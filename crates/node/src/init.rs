@@ -16,13 +16,11 @@ pub(crate) use self::files::{read_ca, validity, write_ca, write_certificate, wri
 pub(crate) use self::plan::{Addresses, Plan, PlannedNode};
 
 use crate::cli::InitArgs;
+use crate::config::REPLICAS;
 use crate::output;
 
 /// How many days the CA outlives the certificates it signs first, so that new ones can follow them.
 pub(crate) const CA_DAYS: u32 = 3_650;
-
-/// Replicas of each space, where the operator says nothing else in the configurations.
-const REPLICAS: usize = 2;
 
 /// Makes the files of a cluster in a new or empty folder.
 pub(crate) fn run(args: &InitArgs) -> Result<()> {
@@ -46,7 +44,7 @@ fn plan(args: &InitArgs) -> Result<Plan> {
     let addresses = addresses(args)?;
     Ok(Plan {
         cluster: args.cluster.parse().context("--cluster")?,
-        replicas: REPLICAS,
+        replicas: REPLICAS.into(),
         source: "placement",
         data: "data",
         nodes: PlannedNode::deal(addresses, args.zones, &[wire])?,

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -116,7 +116,7 @@ async fn a_table_that_no_cluster_could_live_by_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_goes_to_nodes_that_hang_all_at_once() {
-    let cluster = Cluster::start(Layout { nodes: 3, ..Layout::five(WIRE) }).await;
+    let cluster = Cluster::start(Layout::five(WIRE)).await;
     let mut table = cluster.nodes[0].admin_json("/table").await;
     for group in table["groups"].as_array_mut().unwrap() {
         group["epoch"] = 2.into();
@@ -125,28 +125,26 @@ async fn a_table_goes_to_nodes_that_hang_all_at_once() {
     std::fs::write(&file, table.to_string()).unwrap();
     let hang = |signal: &str| cluster.nodes[1..].iter().for_each(|node| node.signal(signal));
     hang("-STOP");
-    let started = Instant::now();
+    // One after the other they would take longer than a command waits.
     let applied = output(&[
         "table",
         "apply",
         file.to_str().unwrap(),
         "--to",
-        "n1,n2,n3,n3",
+        "n1,n2,n3,n4,n5,n5",
         "--node",
         &cluster.nodes[0].client,
         "-o",
         "json",
     ]);
-    let took = started.elapsed();
     hang("-CONT");
     assert_eq!(applied.status.code(), Some(1), "{}", String::from_utf8_lossy(&applied.stderr));
     let applied: Value = serde_json::from_slice(&applied.stdout).unwrap();
     let nodes = applied["nodes"].as_array().unwrap();
     let ids: Vec<_> = nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["n1", "n2", "n3"]);
+    assert_eq!(ids, ["n1", "n2", "n3", "n4", "n5"]);
     assert_eq!((&nodes[0]["error"], nodes[0]["changed"].as_u64()), (&Value::Null, Some(16_384)));
     assert!(nodes[1..].iter().all(|node| node["error"].is_string()), "{applied}");
-    assert!(took < Duration::from_secs(18), "one after the other: {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
