@@ -10,11 +10,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use homing::ca::CertificateAuthority;
-use homing::{NodeId, WIRES, Wire};
+use homing::{NodeId, WIRES};
 
 pub(crate) use self::files::{read_ca, validity, write_ca, write_certificate, write_config};
 pub(crate) use self::plan::{Addresses, Plan, PlannedNode};
 
+use crate::Usage;
 use crate::cli::InitArgs;
 use crate::config::REPLICAS;
 use crate::output;
@@ -37,13 +38,10 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
 }
 
 fn plan(args: &InitArgs) -> Result<Plan> {
-    let wire: Wire = match &args.transport {
-        Some(wire) => wire.parse().context("--transport")?,
-        None => WIRES[0],
-    };
+    let wire = args.transport.unwrap_or(WIRES[0]);
     let addresses = addresses(args)?;
     Ok(Plan {
-        cluster: args.cluster.parse().context("--cluster")?,
+        cluster: args.cluster.clone(),
         replicas: REPLICAS.into(),
         source: "placement",
         data: "data",
@@ -55,10 +53,11 @@ fn addresses(args: &InitArgs) -> Result<Vec<Addresses>> {
     let Some(pattern) = &args.host else {
         return Ok((0..args.nodes).map(Addresses::local).collect());
     };
-    ensure!(
-        args.nodes == 1 || pattern.contains("{}"),
-        "--host: {pattern:?} gives every node one address: put {{}} where its number belongs, like 10.0.0.{{}}"
-    );
+    if args.nodes > 1 && !pattern.contains("{}") {
+        bail!(Usage(format!(
+            "--host: {pattern:?} gives every node one address: put {{}} where its number belongs, like 10.0.0.{{}}"
+        )));
+    }
     (1..=args.nodes).map(|number| Ok(Addresses::on_host(&host(pattern, number)?))).collect()
 }
 
@@ -69,9 +68,9 @@ fn host(pattern: &str, number: u16) -> Result<String> {
         Ok(IpAddr::V4(_)) => Ok(host),
         Ok(IpAddr::V6(_)) => Ok(format!("[{host}]")),
         Err(_) if is_dns_name(&host) => Ok(host),
-        Err(_) => bail!(
+        Err(_) => bail!(Usage(format!(
             "--host: {host:?} is no host: use an IP address or a DNS name in lower case, without a port"
-        ),
+        ))),
     }
 }
 
@@ -117,7 +116,7 @@ mod tests {
             nodes: 3,
             zones: 2,
             out,
-            cluster: "prod.example".to_owned(),
+            cluster: "prod.example".parse().unwrap(),
             host: None,
             transport: None,
             days: 365,
@@ -182,8 +181,8 @@ mod tests {
         for wrong in ["", "10.0.0.1", "10.0.0.{}:7400", "http://n{}", "10.0.0.25{}0", "n{}_", "n {}"] {
             let folder = tempfile::tempdir().unwrap();
             let host = Some(wrong.to_owned());
-            let error = run(&InitArgs { host, ..args(folder.path().to_owned()) }).unwrap_err().to_string();
-            assert!(error.starts_with("--host: "), "{wrong}: {error}");
+            let error = run(&InitArgs { host, ..args(folder.path().to_owned()) }).unwrap_err();
+            assert!(error.is::<Usage>() && error.to_string().starts_with("--host: "), "{wrong}: {error}");
         }
     }
 }

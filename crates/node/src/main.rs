@@ -37,7 +37,10 @@ fn main() -> ExitCode {
     // Whatever still runs in the background has had its time.
     runtime.shutdown_background();
     match ended {
-        Ok(code) => code,
+        Ok(code) => match output::lost() {
+            Some(why) => failed(&anyhow::anyhow!("can't write the answer: {why}")),
+            None => code,
+        },
         Err(error) => failed(&error),
     }
 }
@@ -62,5 +65,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 /// One line, whatever went wrong: the outermost context first.
 fn failed(error: &anyhow::Error) -> ExitCode {
     output::complain(&format!("{error:#}"));
-    ExitCode::FAILURE
+    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
+
+/// A command line that asks for what can't be, where only all of it shows that.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);

@@ -118,7 +118,7 @@ fn mounts(config: &Config, peers: Arc<dyn Peers>) -> Result<Mounts> {
         }
         Serve::Kv => {
             let identity = Identity { cluster: config.cluster.to_string(), node: config.id.clone() };
-            let store = Store::open(&config.data.join("kv.redb"), &identity).context("data")?;
+            let store = Store::open(&config.data, &identity).context("data")?;
             let kv = Kv::new(store, config.id.clone(), peers).context("can't start a thread")?;
             let replica = kv.replica();
             Ok(Mounts { service: Arc::new(kv), direct: vec![(REPLICA_PATH, replica)] })

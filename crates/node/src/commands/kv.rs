@@ -21,12 +21,14 @@ pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
     let kv = Kv::new(&ask::client_address(asked).await, Duration::from_millis(args.timeout_ms))?;
     let answer = match args.command {
         KvCommand::Put { space, key, value, idempotency_key } => {
-            kv.put(&space, &key, value, idempotency_key).await?
+            kv.put(space.as_str(), &key, value, idempotency_key).await?
         }
-        KvCommand::Get { space, key, primary } => kv.get(&space, &key, read(primary)).await?,
-        KvCommand::Del { space, key, idempotency_key } => kv.delete(&space, &key, idempotency_key).await?,
+        KvCommand::Get { space, key, primary } => kv.get(space.as_str(), &key, read(primary)).await?,
+        KvCommand::Del { space, key, idempotency_key } => {
+            kv.delete(space.as_str(), &key, idempotency_key).await?
+        }
         KvCommand::List { space, prefix, primary } => {
-            return kv.list(&space, &prefix, read(primary), asked.output).await;
+            return kv.list(space.as_str(), &prefix, read(primary), asked.output).await;
         }
     };
     match asked.output {
@@ -68,11 +70,17 @@ impl Kv {
         Ok(Self { address: address.to_owned(), client, timeout })
     }
 
-    async fn put(&self, space: &str, key: &str, value: String, name: Option<String>) -> Result<Answer> {
+    async fn put(
+        &self,
+        space: &str,
+        key: &str,
+        value: String,
+        name: Option<IdempotencyKey>,
+    ) -> Result<Answer> {
         let value = if value == "-" { stdin()? } else { value.into_bytes() };
         let value = Bytes::from(value);
         let message = PutRequest { key: bytes(key), value: value.clone() };
-        let request = self.write(space, message, name)?;
+        let request = self.write(space, message, name.map(|name| name.to_string()))?;
         let response = self.bounded(self.client.clone().put(request)).await?;
         let version = response.get_ref().version;
         let mut document = document(space, key, version, response.metadata());
@@ -90,8 +98,9 @@ impl Kv {
         Ok(Answer { document, found: value.is_some(), value })
     }
 
-    async fn delete(&self, space: &str, key: &str, name: Option<String>) -> Result<Answer> {
-        let request = self.write(space, DeleteRequest { key: bytes(key) }, name)?;
+    async fn delete(&self, space: &str, key: &str, name: Option<IdempotencyKey>) -> Result<Answer> {
+        let request =
+            self.write(space, DeleteRequest { key: bytes(key) }, name.map(|name| name.to_string()))?;
         let response = self.bounded(self.client.clone().delete(request)).await?;
         let message = response.get_ref();
         let mut document = document(space, key, message.version, response.metadata());
@@ -190,15 +199,19 @@ impl Answer {
         }
         let field = |name| self.document.get(name).map(plain).unwrap_or_default();
         output::say(&format!(
-            "version {}, served by {} ({}), {} hops, epoch {}, {} attempts",
+            "version {}, served by {} ({}), {}, epoch {}, {}",
             field("version"),
             field("served_by"),
             field("role"),
-            field("hops"),
+            counted(&field("hops"), "hop"),
             field("epoch"),
-            field("attempts")
+            counted(&field("attempts"), "attempt")
         ));
     }
+}
+
+fn counted(number: &str, what: &str) -> String {
+    format!("{number} {what}{}", if number == "1" { "" } else { "s" })
 }
 
 fn plain(value: &Value) -> String {

@@ -53,8 +53,7 @@ async fn show(asked: &Asked) -> Result<()> {
     Ok(())
 }
 
-async fn show_space(space: &str, asked: &Asked) -> Result<()> {
-    let space = Space::new(space)?;
+async fn show_space(space: &Space, asked: &Asked) -> Result<()> {
     let path = format!("/table?space={}", query(space.as_str()));
     let table: SpaceTable = ask::admin(asked, Method::GET, &path, Vec::new()).await?;
     if asked.output == Output::Json {
@@ -73,13 +72,11 @@ async fn show_space(space: &str, asked: &Asked) -> Result<()> {
     Ok(())
 }
 
-async fn apply(file: &Path, to: &[String], asked: &Asked) -> Result<ExitCode> {
+async fn apply(file: &Path, to: &[NodeId], asked: &Asked) -> Result<ExitCode> {
     let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
     let table = TableDoc::parse(&text).with_context(|| format!("{} is no table", file.display()))?;
     table.to_diff().with_context(|| format!("{} is no table", file.display()))?;
-    for node in to {
-        NodeId::new(node).context("--to")?;
-    }
+    let to: Vec<_> = to.iter().map(NodeId::as_str).collect();
     let path = format!("/table?to={}", query(&to.join(",")));
     let applied: AppliedAt = ask::admin(asked, Method::POST, &path, serde_json::to_vec(&table)?).await?;
     let all_took_it =

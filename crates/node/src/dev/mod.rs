@@ -16,8 +16,8 @@ mod wait;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use homing::{WIRES, Wire};
+use anyhow::{Result, bail};
+use homing::WIRES;
 
 use self::children::Children;
 pub(crate) use self::command::attend;
@@ -90,9 +90,7 @@ async fn start(args: &DevArgs, folder: &Folder) -> Result<Cluster> {
 }
 
 fn plan(args: &DevArgs) -> Result<Plan> {
-    let wires: Vec<Wire> =
-        args.transport.iter().map(|wire| wire.parse()).collect::<Result<_, _>>().context("--transport")?;
-    let wires = if wires.is_empty() { &WIRES[..1] } else { &wires };
+    let wires = if args.transport.is_empty() { &WIRES[..1] } else { &args.transport };
     Ok(Plan {
         cluster: CLUSTER.parse()?,
         replicas: args.replicas.into(),

@@ -36,6 +36,17 @@ fn data_that_another_version_placed_is_picked_up_as_it_was_placed() {
 }
 
 #[test]
+fn a_call_says_how_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let put = [HOMING, "kv", "put", "acme", "key", "value"];
+    let ended = output(&[["dev", "--nodes", "1", "--data", data, "--"].as_slice(), &put].concat());
+    let says = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(says.trim(), "version 1.1, served by n1 (primary), 0 hops, epoch 1, 1 attempt");
+    assert!(dir.path().join("n1/kv.redb").is_file());
+}
+
+#[test]
 fn it_ends_as_its_command_did() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().to_str().unwrap();

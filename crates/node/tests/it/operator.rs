@@ -115,6 +115,34 @@ async fn a_table_that_no_cluster_could_live_by_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn route_and_table_list_the_replicas_that_answer() {
+    let edit = |_, config: &mut toml::Table| {
+        config["table"].as_table_mut().unwrap().insert("source".to_owned(), "first.json".into());
+    };
+    let mut cluster = Cluster::prepare(Layout { nodes: 3, edit, ..Layout::five(WIRE) });
+    let node = &mut cluster.nodes[0];
+    let first = json!({ "groups": [{
+        "slots": "0-16383", "epoch": 1, "primary": "n1", "replicas": ["n2"], "catching_up": ["n3"],
+    }]});
+    std::fs::write(node.config.with_file_name("first.json"), first.to_string()).unwrap();
+    node.start();
+    node.logs("ready id=").await;
+    let ask = |arguments: &[&str]| -> serde_json::Map<String, Value> {
+        let answer = output(&[arguments, &["acme", "--node", &node.client, "-o", "json"]].concat());
+        let says = String::from_utf8_lossy(&answer.stderr);
+        serde_json::from_slice(&answer.stdout).expect(&says)
+    };
+    let (route, table) = (ask(&["route", "--read"]), ask(&["table"]));
+    let keys: Vec<_> = route.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["space", "key", "slot", "pinned", "epoch", "primary", "replicas", "plan"]);
+    let placed: Vec<_> = route["plan"][0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(placed, ["node", "tier", "why"]);
+    assert_eq!(route["replicas"], json!(["n2"]));
+    assert_eq!(table["replicas"], route["replicas"]);
+    assert_eq!(table["catching_up"], json!(["n3"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_goes_to_nodes_that_hang_all_at_once() {
     let cluster = Cluster::start(Layout::five(WIRE)).await;
     let mut table = cluster.nodes[0].admin_json("/table").await;

@@ -8,4 +8,4 @@ mod said;
 pub(crate) use client::{Kv, Served, every};
 pub(crate) use cluster::{Cluster, Layout, Process, homing, output};
 pub(crate) use owners::OwnersOf;
-pub(crate) use said::{assert_says, said};
+pub(crate) use said::{assert_says, said, usage};

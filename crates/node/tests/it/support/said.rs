@@ -11,6 +11,15 @@ pub(crate) fn said(arguments: &[&str]) -> String {
     complaints[0].to_owned()
 }
 
+/// Runs the binary with what is no command line, and returns what it says.
+pub(crate) fn usage(arguments: &[&str]) -> String {
+    let ended = output(arguments);
+    let says = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {says}");
+    assert!(!says.contains("panicked"), "{says}");
+    says
+}
+
 #[track_caller]
 pub(crate) fn assert_says(says: &str, wanted: &[&str]) {
     for wanted in wanted {
