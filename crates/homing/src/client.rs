@@ -18,6 +18,10 @@ use tower_service::Service;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often a connection is probed, in use or not, and how long the node may take to answer a probe. A node that hangs
+/// keeps its connections open, and answers nothing.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
 /// Calls a cluster over the network, by the client listener of any node: a tower service, so any tonic client works on
 /// it. It connects when it is first used, and again when its connection was lost.
 ///
@@ -88,6 +92,9 @@ impl Client {
         let _ = stream.set_nodelay(true);
         let (connection, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(8 << 20)
             .handshake(TokioIo::new(stream))
@@ -151,4 +158,25 @@ pub enum ClientError {
         /// Why.
         why: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_hangs_is_given_up() {
+        // Its system accepts; nobody ever reads.
+        let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = hangs.local_addr().unwrap().to_string();
+        let client = Client::new(&address).unwrap();
+        client.connection().await.unwrap();
+        // From here on nothing comes from outside: what passes is time alone.
+        tokio::time::pause();
+        let sending = client.send(Request::get("/").body(Body::empty()).unwrap());
+        let error = tokio::time::timeout(3 * KEEPALIVE, sending).await.unwrap().unwrap_err();
+        assert!(matches!(&error, ClientError::Lost { address: lost, .. } if *lost == address), "{error}");
+    }
 }

@@ -1,5 +1,5 @@
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Cursor};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ pub struct ClientLimits {
     pub max_streams: u32,
     /// The longest header block of a request, in bytes.
     pub max_header_block: u32,
-    /// The time for a request's headers over HTTP/1.1, and for a reply to a keepalive over HTTP/2.
+    /// The time for a connection's first bytes, for a request's headers over HTTP/1.1, and for a reply to a keepalive over HTTP/2.
     pub header_timeout: Duration,
     /// How often a silent HTTP/2 connection is probed.
     pub keepalive_interval: Duration,
@@ -113,7 +114,7 @@ struct Shared {
 
 /// Accepts until told to stop, then waits for the connections. They end with this task.
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(shared.limits.max_connections));
+    let places = Arc::new(Semaphore::new(shared.limits.max_connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     loop {
         let accepted = async {
@@ -151,6 +152,15 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
 async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let limits = &shared.limits;
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(limits.header_timeout, opening(stream)) => opened,
+        () = told_to_stop(&mut stopped) => return,
+    };
+    let stream = match opened {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a client's connection ended before it began"),
+        Err(_) => return tracing::debug!("a client connected and said nothing"),
+    };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -177,6 +187,23 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::
     }
 }
 
+/// What every HTTP/2 connection opens with. What differs from it is HTTP/1.1.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads until it is clear which HTTP a client speaks, and gives back a stream that begins with what was read. hyper waits
+/// for that too, but for ever: its timers begin with the first request.
+async fn opening(stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
+    let (mut reader, writer) = stream.into_split();
+    let mut read = Vec::with_capacity(PREFACE.len());
+    while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
+        let mut rest = (&mut reader).take((PREFACE.len() - read.len()) as u64);
+        if rest.read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(tokio::io::join(Cursor::new(read).chain(reader), writer))
+}
+
 /// A client that goes away is nothing to act upon.
 fn ended(served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = served {
@@ -191,4 +218,69 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         return Ok(response);
     }
     Ok(Channel::enter(Arc::clone(&shared.router), request.map(Body::new)).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use homing_router::{Directory, Node, Pool, PoolOptions, RouterBuilder, StaticAuthority};
+    use homing_routing_table::Diff;
+    use homing_types::Locality;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// A client's end and the server's of one connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn what_was_read_to_tell_the_version_is_not_lost() {
+        let h2: Vec<u8> = [PREFACE, b"settings"].concat();
+        for sent in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b"PRIVATE / HTTP/1.1\r\n\r\n", &h2] {
+            let (mut client, server) = pair().await;
+            client.write_all(&sent[..1]).await.unwrap();
+            let opening = tokio::spawn(opening(server));
+            client.write_all(&sent[1..]).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut opened = opening.await.unwrap().unwrap();
+            let mut read = Vec::new();
+            opened.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read, sent);
+            opened.write_all(b"answer").await.unwrap();
+            drop(opened);
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            assert_eq!(answer, b"answer");
+        }
+    }
+
+    fn router() -> Arc<Router> {
+        let me = Node {
+            id: "n1".parse().unwrap(),
+            address: "127.0.0.1:1".to_owned(),
+            wire: "grpc".to_owned(),
+            locality: Locality::default(),
+            weight: 1,
+        };
+        let directory = Arc::new(Directory::new([me.clone()]));
+        let authority = Arc::new(StaticAuthority::new(&Diff::default()));
+        RouterBuilder::new(me, directory, Pool::new(Vec::new(), PoolOptions::default()), authority, [0; 32])
+            .build()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_says_what_it_speaks_is_closed() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let limits = ClientLimits { header_timeout: Duration::from_millis(50), ..ClientLimits::default() };
+        let listener = ClientListener::serve(socket, router(), limits, Bytes::new()).unwrap();
+        for sent in [b"".as_slice(), b"P", &PREFACE[..PREFACE.len() - 1]] {
+            let mut client = TcpStream::connect(listener.address()).await.unwrap();
+            client.write_all(sent).await.unwrap();
+            let closed = tokio::time::timeout(Duration::from_secs(20), client.read(&mut [0; 64])).await;
+            assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?} after {sent:?}");
+        }
+    }
 }

@@ -35,7 +35,8 @@ impl MemberState {
     }
 }
 
-/// Called after an operator's diff was applied and before that is acknowledged, so that no restart forgets it.
+/// Called before a node takes its first request, and after an operator's diff was applied and before that is
+/// acknowledged, so that no restart forgets it.
 pub type KeepTable = Arc<dyn Fn(&RoutingTable) -> Result<(), String> + Send + Sync>;
 
 pub(crate) struct Ping;
@@ -73,7 +74,7 @@ impl DirectService for Apply {
 pub(crate) fn apply(table: &RoutingTable, keep: Option<&KeepTable>, diff: &Diff) -> Result<Applied, String> {
     let applied = table.apply(diff).map_err(|error| error.to_string())?;
     if let Some(keep) = keep {
-        keep(table)?;
+        keep(table).map_err(|error| format!("applied, but not kept: {error}"))?;
     }
     Ok(applied)
 }
@@ -138,5 +139,27 @@ impl TableOutcome {
             older: number(older),
             conflicts: number(conflicts),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homing_routing_table::Group;
+    use homing_types::{Epoch, Owners, Slot};
+
+    use super::*;
+
+    fn diff() -> Diff {
+        let owners = Owners::new("n1".parse().unwrap(), Vec::new()).unwrap();
+        Diff::one(Slot::new(7).unwrap(), Group::new(Epoch::new(1), owners)).unwrap()
+    }
+
+    #[test]
+    fn a_table_that_is_not_kept_is_told_from_one_that_was_not_applied() {
+        let table = RoutingTable::new();
+        let keep: KeepTable = Arc::new(|_| Err("no space left".to_owned()));
+        let error = apply(&table, Some(&keep), &diff()).unwrap_err();
+        assert_eq!(error, "applied, but not kept: no space left");
+        assert_eq!(table.snapshot().epoch(Slot::new(7).unwrap()), Epoch::new(1));
     }
 }

@@ -13,6 +13,7 @@ use homing_transport::{Limits, Listener};
 use homing_types::{Access, NodeId, Space};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::members::{self, APPLY_PATH, Apply, KeepTable, MemberState, PING_PATH, Ping, TableOutcome};
 use crate::random::random;
@@ -33,11 +34,12 @@ pub struct NodeOptions {
     pub wire: Wire,
     /// Where it listens for clients; `None` for nowhere.
     pub client_listen: Option<SocketAddr>,
-    /// What it knows at the start. It learns the rest.
+    /// What it knows at the start; diffs that contradict each other under one epoch are refused. It learns the rest.
     pub table: Vec<Diff>,
     /// Who mints epochs.
     pub authority: Arc<dyn Authority>,
-    /// Called after an operator's table was applied and before that is acknowledged.
+    /// Called before the node takes its first request, and after an operator's table was applied and before that is
+    /// acknowledged.
     pub keep_table: Option<KeepTable>,
     /// What [`NODE_INFO_PATH`](crate::NODE_INFO_PATH) answers, as JSON.
     pub info: Bytes,
@@ -89,7 +91,12 @@ impl Node {
         let mut builder = RouterBuilder::new(me, directory, pool, options.authority, random());
         builder.options = options.router;
         for diff in &options.table {
-            builder.table.apply(diff).map_err(|error| StartError::Table(error.to_string()))?;
+            let applied = builder.table.apply(diff).map_err(|error| StartError::Table(error.to_string()))?;
+            // An epoch is minted once. To take either content would be to guess who the primary is.
+            if let Some(slot) = applied.conflicts.first() {
+                let problem = format!("slot {slot} comes with two contents under one epoch");
+                return Err(StartError::Table(problem));
+            }
         }
         let router = builder.build();
 
@@ -98,6 +105,10 @@ impl Node {
         direct.push((PING_PATH, Arc::new(Ping)));
         direct.push((APPLY_PATH, Arc::new(apply)));
         router.mount(service, direct);
+        // Before anybody is answered by it: no later start may begin with another table under these epochs.
+        if let Some(keep) = &options.keep_table {
+            keep(router.table()).map_err(|error| StartError::Table(format!("it can't be kept: {error}")))?;
+        }
 
         let listener = wires::listen(
             options.wire,
@@ -196,16 +207,14 @@ impl Node {
         self.router.in_flight()
     }
 
-    /// Takes no new requests, lets the running ones finish for at most `drain`, and stops.
+    /// Takes no new requests, lets the running ones finish for at most `drain` in all, and stops.
     pub async fn shutdown(&self, drain: Duration) {
-        let clients = async {
-            if let Some(clients) = &self.clients {
-                clients.shutdown(drain).await;
-            }
-        };
-        // Peers last: what clients still wait for may need them.
-        clients.await;
-        self.listener.shutdown(drain).await;
+        let started = Instant::now();
+        // Peers last: what clients still wait for may need them. They have what is left of the time.
+        if let Some(clients) = &self.clients {
+            clients.shutdown(drain).await;
+        }
+        self.listener.shutdown(drain.saturating_sub(started.elapsed())).await;
     }
 }
 
@@ -239,7 +248,7 @@ pub enum StartError {
     /// A wire can't be set up.
     #[error("{0}")]
     Wire(String),
-    /// The table breaks a bound.
+    /// The table breaks a bound, contradicts itself, or can't be kept.
     #[error("the routing table: {0}")]
     Table(String),
     /// The service can't start.

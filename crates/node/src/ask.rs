@@ -1,33 +1,54 @@
 //! Asks a node: which one to ask, and its admin listener.
 
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use homing::{Body, Client, NODE_INFO_PATH};
+use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::admin::APPLY_TIMEOUT;
 use crate::cli::Asked;
+use crate::running::Running;
 
 /// The most that an answer may hold, in bytes.
 const MAX_ANSWER: usize = 256 << 20;
 
-/// By when a node must have answered.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// By when a node must have answered. It may wait for others that hang.
+const TIMEOUT: Duration = APPLY_TIMEOUT.saturating_add(Duration::from_secs(5));
+
+/// By when a node of `homing dev` must have said that it is there, before another one is asked.
+const HERE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a client listener tells of its node.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct NodeInfo {
-    pub(crate) admin: String,
+struct NodeInfo {
+    id: String,
+    admin: SocketAddr,
 }
 
-/// The client address of the node to ask: as it was given, else one of the cluster that `homing dev` runs here.
-pub(crate) fn client_address(asked: &Asked) -> String {
-    let of_dev = || dev_addresses().into_iter().next();
-    asked.node.clone().or_else(of_dev).unwrap_or_else(|| "127.0.0.1:7401".to_owned())
+/// The client address of the node to ask: as it was given, else the first that answers of the cluster that `homing dev`
+/// runs here.
+pub(crate) async fn client_address(asked: &Asked) -> String {
+    if let Some(node) = &asked.node {
+        return node.clone();
+    }
+    let folder = std::env::var_os("HOMING_DATA").map_or_else(|| PathBuf::from("homing-dev"), PathBuf::from);
+    let running = Running::read(&folder);
+    let nodes: Vec<_> =
+        running.into_iter().flat_map(|running| running.nodes).map(|node| node.client).collect();
+    for node in &nodes {
+        if matches!(tokio::time::timeout(HERE_TIMEOUT, info(node)).await, Ok(Ok(_))) {
+            return node.clone();
+        }
+    }
+    // What is wrong with the first one is told when it is asked.
+    nodes.into_iter().next().unwrap_or_else(|| "127.0.0.1:7401".to_owned())
 }
 
 /// Asks the admin listener of the node that was named.
@@ -37,9 +58,10 @@ pub(crate) async fn admin<T: DeserializeOwned>(
     path: &str,
     body: Vec<u8>,
 ) -> Result<T> {
-    let client = client_address(asked);
-    let info: NodeInfo = exchange(&client, Method::GET, NODE_INFO_PATH, Vec::new()).await?;
-    exchange(&info.admin, method, path, body).await
+    let client = client_address(asked).await;
+    let info = info(&client).await?;
+    let admin = admin_address(&client, &info).await?;
+    exchange(&admin.to_string(), method, path, body).await
 }
 
 /// Whether a node's admin listener says that it is ready.
@@ -50,6 +72,35 @@ pub(crate) async fn ready(admin: &str) -> bool {
 /// Whether a real read of the reference service through this client listener is answered.
 pub(crate) async fn answers(client: &str) -> bool {
     crate::commands::kv::probe(client).await.is_ok()
+}
+
+async fn info(client: &str) -> Result<NodeInfo> {
+    exchange(client, Method::GET, NODE_INFO_PATH, Vec::new()).await
+}
+
+/// Where the admin listener of the node at `client` is reached from here. What it says of itself is said from where it
+/// stands: "any address" is any of its host, and loopback is its own.
+async fn admin_address(client: &str, info: &NodeInfo) -> Result<SocketAddr> {
+    let admin = info.admin;
+    if !admin.ip().is_unspecified() && !admin.ip().is_loopback() {
+        return Ok(admin);
+    }
+    let mut hosts = tokio::net::lookup_host(client).await.with_context(|| format!("can't find {client}"))?;
+    if admin.ip().is_unspecified() {
+        let host = hosts.next().with_context(|| format!("{client} has no address"))?;
+        return Ok(SocketAddr::new(host.ip(), admin.port()));
+    }
+    ensure!(
+        hosts.any(|host| is_this_host(host.ip())),
+        "the admin listener of {} at {client} is {admin}, which can only be reached on its own host: run this there",
+        info.id
+    );
+    Ok(admin)
+}
+
+/// Nobody can bind another host's address.
+fn is_this_host(ip: IpAddr) -> bool {
+    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 async fn exchange<T: DeserializeOwned>(
@@ -67,7 +118,11 @@ async fn exchange<T: DeserializeOwned>(
 }
 
 async fn send(address: &str, method: Method, path: &str, body: Vec<u8>) -> Result<(StatusCode, Vec<u8>)> {
-    let request = Request::builder().method(method).uri(path).body(Body::from(body))?;
+    let mut request = Request::builder().method(method).uri(path);
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let request = request.body(Body::from(body))?;
     let exchange = async {
         let response = Client::new(address)?.send(request).await?;
         let status = response.status();
@@ -79,18 +134,28 @@ async fn send(address: &str, method: Method, path: &str, body: Vec<u8>) -> Resul
         .unwrap_or_else(|_| bail!("{address} did not answer within {TIMEOUT:?}"))
 }
 
-/// The client addresses of the cluster that `homing dev` last started here.
-fn dev_addresses() -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Cluster {
-        nodes: Vec<Node>,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn reached(client: &str, admin: &str) -> Result<String> {
+        let info = NodeInfo { id: "n1".to_owned(), admin: admin.parse()? };
+        Ok(admin_address(client, &info).await?.to_string())
     }
-    #[derive(Deserialize)]
-    struct Node {
-        client: String,
+
+    #[tokio::test]
+    async fn an_admin_listener_is_sought_at_the_node_that_was_asked() {
+        // 192.0.2.0/24 is documentation's: no host has an address of it.
+        for (client, admin, reached_at) in [
+            ("192.0.2.1:7401", "192.0.2.2:7402", "192.0.2.2:7402"),
+            ("192.0.2.1:7401", "0.0.0.0:7402", "192.0.2.1:7402"),
+            ("[2001:db8::1]:7401", "[::]:7402", "[2001:db8::1]:7402"),
+            ("127.0.0.1:7401", "127.0.0.1:7402", "127.0.0.1:7402"),
+            ("[::1]:7401", "127.0.0.1:7402", "127.0.0.1:7402"),
+        ] {
+            assert_eq!(reached(client, admin).await.unwrap(), reached_at, "{client} {admin}");
+        }
+        let error = reached("192.0.2.1:7401", "127.0.0.1:7402").await.unwrap_err().to_string();
+        assert!(error.contains("can only be reached on its own host"), "{error}");
     }
-    let folder = std::env::var_os("HOMING_DATA").map_or_else(|| PathBuf::from("homing-dev"), PathBuf::from);
-    let read = |path: &Path| serde_json::from_slice::<Cluster>(&std::fs::read(path).ok()?).ok();
-    let cluster = read(&folder.join("cluster.json"));
-    cluster.into_iter().flat_map(|cluster| cluster.nodes).map(|node| node.client).collect()
 }

@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use homing::tls::ClusterName;
+use homing::{Client, ClientError, IdempotencyKey, NodeId, Space, Wire};
+
+use crate::config::REPLICAS;
+use crate::output;
 
 /// Any node takes any request, and Homing brings it to the node that owns its space.
 #[derive(Debug, Parser)]
@@ -19,7 +24,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Asked {
     /// The client address of the node to ask [default: the cluster of `homing dev`]
-    #[arg(long, global = true, env = "HOMING_NODE", value_name = "ADDR")]
+    #[arg(long, global = true, env = "HOMING_NODE", value_name = "ADDR", value_parser = address)]
     pub(crate) node: Option<String>,
     /// How to print the answer
     #[arg(short, long, global = true, env = "HOMING_OUTPUT", value_enum, default_value_t)]
@@ -40,6 +45,9 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Run a local cluster of real processes, with mutual TLS
     Dev(DevArgs),
+    /// Run the command of `homing dev`, and end it when that is gone
+    #[command(hide = true)]
+    Attend(AttendArgs),
     /// Make a CA, certificates and one configuration per node
     Init(InitArgs),
     /// Run one node
@@ -64,17 +72,17 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// How many nodes
-    #[arg(long, env = "HOMING_NODES", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=50))]
+    #[arg(long, env = "HOMING_NODES", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub(crate) nodes: u16,
     /// Over how many zones
-    #[arg(long, env = "HOMING_ZONES", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=50))]
+    #[arg(long, env = "HOMING_ZONES", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub(crate) zones: u16,
     /// The wire between nodes: quic or grpc [default: quic, if this build has it]; several, separated by commas, are
     /// dealt out in turn
     #[arg(long, env = "HOMING_TRANSPORT", value_delimiter = ',')]
-    pub(crate) transport: Vec<String>,
-    /// Copies of each space besides the primary's
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=7))]
+    pub(crate) transport: Vec<Wire>,
+    /// Replicas of each space
+    #[arg(long, default_value_t = REPLICAS, value_parser = clap::value_parser!(u8).range(0..=7))]
     pub(crate) replicas: u8,
     /// The folder of the cluster; existing data is picked up
     #[arg(long, env = "HOMING_DATA", default_value = "homing-dev", value_name = "DIR")]
@@ -85,26 +93,36 @@ pub(crate) struct DevArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AttendArgs {
+    /// The pid of `homing dev`
+    #[arg(long)]
+    pub(crate) parent: i32,
+    /// The command
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    /// How many nodes; each configuration lists them all
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) nodes: u16,
     /// Over how many zones
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) zones: u16,
     /// Where to write; must be empty or new
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// The cluster's name, a DNS name
     #[arg(long, default_value = "homing.local")]
-    pub(crate) cluster: String,
+    pub(crate) cluster: ClusterName,
     /// The address of each node, by `{}` for its number; ports 7400, 7401 and 7402 are added [default: 127.0.0.1, with
     /// ports 10 apart]
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
     /// The wire between nodes: quic or grpc [default: quic, if this build has it]
     #[arg(long)]
-    pub(crate) transport: Option<String>,
+    pub(crate) transport: Option<Wire>,
     /// For how many days the certificates are valid
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36500))]
     pub(crate) days: u32,
@@ -150,7 +168,7 @@ pub(crate) struct KvArgs {
     #[command(subcommand)]
     pub(crate) command: KvCommand,
     /// By when there must be an answer, in milliseconds
-    #[arg(long, global = true, default_value_t = 10_000)]
+    #[arg(long, global = true, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub(crate) timeout_ms: u64,
 }
 
@@ -159,43 +177,47 @@ pub(crate) enum KvCommand {
     /// Store a value
     Put {
         /// The space
-        space: String,
+        #[arg(value_parser = Space::new)]
+        space: Space,
         /// The key
         key: String,
         /// The value; `-` reads it from standard input
         value: String,
         /// A UUIDv7 that names this write, so that its retry is known [default: a new one]
         #[arg(long, value_name = "UUID")]
-        idempotency_key: Option<String>,
+        idempotency_key: Option<IdempotencyKey>,
     },
     /// Read a value; exits with 1 if there is none
     Get {
         /// The space
-        space: String,
+        #[arg(value_parser = Space::new)]
+        space: Space,
         /// The key
         key: String,
-        /// Read at the primary, not at the nearest copy
+        /// Read at the primary, not at the nearest replica
         #[arg(long)]
         primary: bool,
     },
     /// Delete a value
     Del {
         /// The space
-        space: String,
+        #[arg(value_parser = Space::new)]
+        space: Space,
         /// The key
         key: String,
         /// A UUIDv7 that names this write, so that its retry is known [default: a new one]
         #[arg(long, value_name = "UUID")]
-        idempotency_key: Option<String>,
+        idempotency_key: Option<IdempotencyKey>,
     },
     /// List keys
     List {
         /// The space
-        space: String,
+        #[arg(value_parser = Space::new)]
+        space: Space,
         /// Only keys that begin with this
         #[arg(default_value = "")]
         prefix: String,
-        /// Read at the primary, not at the nearest copy
+        /// Read at the primary, not at the nearest replica
         #[arg(long)]
         primary: bool,
     },
@@ -205,7 +227,8 @@ pub(crate) enum KvCommand {
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct TableArgs {
     /// Only what is known of this space
-    pub(crate) space: Option<String>,
+    #[arg(value_parser = Space::new)]
+    pub(crate) space: Option<Space>,
     #[command(subcommand)]
     pub(crate) command: Option<TableCommand>,
 }
@@ -218,15 +241,16 @@ pub(crate) enum TableCommand {
         file: PathBuf,
         /// To which nodes, by id
         #[arg(long, required = true, num_args = 1.., value_delimiter = ',', value_name = "NODE")]
-        to: Vec<String>,
+        to: Vec<NodeId>,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RouteArgs {
     /// The space
-    pub(crate) space: String,
-    /// For a read, at any in-sync copy
+    #[arg(value_parser = Space::new)]
+    pub(crate) space: Space,
+    /// For a read, at any in-sync replica
     #[arg(long, conflicts_with = "write")]
     pub(crate) read: bool,
     /// For a write, the default
@@ -234,8 +258,13 @@ pub(crate) struct RouteArgs {
     pub(crate) write: bool,
 }
 
+fn address(text: &str) -> Result<String, ClientError> {
+    Client::new(text).map(|_| text.to_owned())
+}
+
 /// Prints completions for a shell.
-#[allow(clippy::print_stdout, reason = "clap_complete writes them there")]
 pub(crate) fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Cli::command(), "homing", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "homing", &mut script);
+    output::say_bytes(&script);
 }

@@ -10,19 +10,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use homing::ca::CertificateAuthority;
-use homing::{NodeId, WIRES, Wire};
+use homing::{NodeId, WIRES};
 
-pub(crate) use self::files::{now, read_ca, validity, write, write_ca, write_certificate, write_config};
+pub(crate) use self::files::{read_ca, validity, write_ca, write_certificate, write_config};
 pub(crate) use self::plan::{Addresses, Plan, PlannedNode};
 
+use crate::Usage;
 use crate::cli::InitArgs;
+use crate::config::REPLICAS;
 use crate::output;
 
 /// How many days the CA outlives the certificates it signs first, so that new ones can follow them.
 pub(crate) const CA_DAYS: u32 = 3_650;
-
-/// Replicas of each space, where the operator says nothing else in the configurations.
-const REPLICAS: usize = 2;
 
 /// Makes the files of a cluster in a new or empty folder.
 pub(crate) fn run(args: &InitArgs) -> Result<()> {
@@ -39,14 +38,12 @@ pub(crate) fn run(args: &InitArgs) -> Result<()> {
 }
 
 fn plan(args: &InitArgs) -> Result<Plan> {
-    let wire: Wire = match &args.transport {
-        Some(wire) => wire.parse().context("--transport")?,
-        None => WIRES[0],
-    };
+    let wire = args.transport.unwrap_or(WIRES[0]);
     let addresses = addresses(args)?;
     Ok(Plan {
-        cluster: args.cluster.parse().context("--cluster")?,
-        replicas: REPLICAS,
+        cluster: args.cluster.clone(),
+        replicas: REPLICAS.into(),
+        source: "placement",
         data: "data",
         nodes: PlannedNode::deal(addresses, args.zones, &[wire])?,
     })
@@ -56,10 +53,11 @@ fn addresses(args: &InitArgs) -> Result<Vec<Addresses>> {
     let Some(pattern) = &args.host else {
         return Ok((0..args.nodes).map(Addresses::local).collect());
     };
-    ensure!(
-        args.nodes == 1 || pattern.contains("{}"),
-        "--host: {pattern:?} gives every node one address: put {{}} where its number belongs, like 10.0.0.{{}}"
-    );
+    if args.nodes > 1 && !pattern.contains("{}") {
+        bail!(Usage(format!(
+            "--host: {pattern:?} gives every node one address: put {{}} where its number belongs, like 10.0.0.{{}}"
+        )));
+    }
     (1..=args.nodes).map(|number| Ok(Addresses::on_host(&host(pattern, number)?))).collect()
 }
 
@@ -70,9 +68,9 @@ fn host(pattern: &str, number: u16) -> Result<String> {
         Ok(IpAddr::V4(_)) => Ok(host),
         Ok(IpAddr::V6(_)) => Ok(format!("[{host}]")),
         Err(_) if is_dns_name(&host) => Ok(host),
-        Err(_) => bail!(
+        Err(_) => bail!(Usage(format!(
             "--host: {host:?} is no host: use an IP address or a DNS name in lower case, without a port"
-        ),
+        ))),
     }
 }
 
@@ -111,14 +109,14 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Overrides};
 
     fn args(out: PathBuf) -> InitArgs {
         InitArgs {
             nodes: 3,
             zones: 2,
             out,
-            cluster: "prod.example".to_owned(),
+            cluster: "prod.example".parse().unwrap(),
             host: None,
             transport: None,
             days: 365,
@@ -131,7 +129,7 @@ mod tests {
         let out = folder.path().join("new");
         run(&args(out.clone())).unwrap();
         for number in 1..=3_u16 {
-            let config = Config::load(&out.join(format!("n{number}.toml"))).unwrap();
+            let config = Config::load(&out.join(format!("n{number}.toml")), Overrides::default()).unwrap();
             assert_eq!(config.id.as_str(), format!("n{number}"));
             assert_eq!(config.client.to_string(), format!("127.0.0.1:74{}1", number - 1));
             assert_eq!(config.data, out.join(format!("data/n{number}")));
@@ -170,7 +168,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let host = Some(pattern.to_owned());
             run(&InitArgs { host, ..args(folder.path().to_owned()) }).unwrap();
-            let config = Config::load(&folder.path().join("n2.toml")).unwrap();
+            let config = Config::load(&folder.path().join("n2.toml"), Overrides::default()).unwrap();
             assert_eq!(config.nodes[1].address, address);
             assert_eq!(config.listen.to_string(), listens_on);
             assert_eq!(config.client.to_string(), "127.0.0.1:7401");
@@ -183,8 +181,8 @@ mod tests {
         for wrong in ["", "10.0.0.1", "10.0.0.{}:7400", "http://n{}", "10.0.0.25{}0", "n{}_", "n {}"] {
             let folder = tempfile::tempdir().unwrap();
             let host = Some(wrong.to_owned());
-            let error = run(&InitArgs { host, ..args(folder.path().to_owned()) }).unwrap_err().to_string();
-            assert!(error.starts_with("--host: "), "{wrong}: {error}");
+            let error = run(&InitArgs { host, ..args(folder.path().to_owned()) }).unwrap_err();
+            assert!(error.is::<Usage>() && error.to_string().starts_with("--host: "), "{wrong}: {error}");
         }
     }
 }

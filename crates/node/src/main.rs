@@ -6,13 +6,18 @@
 mod admin;
 mod ask;
 mod cli;
+mod clock;
 mod commands;
 mod config;
 mod dev;
+mod disk;
 mod init;
 mod logs;
 mod output;
 mod run;
+mod running;
+mod signals;
+mod start_table;
 mod table_doc;
 mod table_file;
 
@@ -32,7 +37,10 @@ fn main() -> ExitCode {
     // Whatever still runs in the background has had its time.
     runtime.shutdown_background();
     match ended {
-        Ok(code) => code,
+        Ok(code) => match output::lost() {
+            Some(why) => failed(&anyhow::anyhow!("can't write the answer: {why}")),
+            None => code,
+        },
         Err(error) => failed(&error),
     }
 }
@@ -41,6 +49,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let asked = cli.asked;
     match cli.command {
         Command::Dev(args) => return dev::run(args, asked.output).await,
+        Command::Attend(args) => return dev::attend(args).await,
         Command::Init(args) => init::run(&args)?,
         Command::Node(args) => return run::run(args).await,
         Command::CheckConfig(args) => run::check(&args)?,
@@ -56,5 +65,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 /// One line, whatever went wrong: the outermost context first.
 fn failed(error: &anyhow::Error) -> ExitCode {
     output::complain(&format!("{error:#}"));
-    ExitCode::FAILURE
+    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
+
+/// A command line that asks for what can't be, where only all of it shows that.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);

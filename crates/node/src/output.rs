@@ -1,12 +1,29 @@
 //! What the binary says: answers on standard output, everything else on standard error.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
-/// Prints one line of an answer. A reader that went away (`| head`) is no reason to panic.
+/// Why an answer did not get out, the first time it did not.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Prints one line of an answer.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    keep_problem(writeln!(io::stdout(), "{line}"));
+}
+
+/// Why not all that was said got out; `None` if it did. A reader that went away (`| head`) has what it wanted.
+pub(crate) fn lost() -> Option<&'static str> {
+    LOST.get().map(String::as_str)
+}
+
+fn keep_problem(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error.to_string());
+    }
 }
 
 /// Prints an answer as one JSON document.
@@ -18,7 +35,7 @@ pub(crate) fn say_json(document: &impl Serialize) -> anyhow::Result<()> {
 /// Prints bytes as they are, such as a value.
 pub(crate) fn say_bytes(bytes: &[u8]) {
     let mut stdout = io::stdout();
-    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    keep_problem(stdout.write_all(bytes).and_then(|()| stdout.flush()));
 }
 
 /// Says what went wrong, on one line.

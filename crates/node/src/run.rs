@@ -1,33 +1,28 @@
 //! `homing node`: one node, from its configuration to its end.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use homing::routing_table::{Diff, RoutingTable};
-use homing::{Epoch, Mounts, Node, NodeOptions, Peers, StaticAuthority, Upstream, placement};
+use homing::{Mounts, Node, NodeOptions, Peers, StaticAuthority, Upstream};
 use homing_kv::{Identity, Kv, REPLICA_PATH, Store};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::admin::{self, Admin};
 use crate::cli::{CheckConfigArgs, NodeArgs};
-use crate::config::{Config, Serve, TableSource};
-use crate::table_doc::TableDoc;
+use crate::config::{Config, Overrides, Serve};
+use crate::signals::Signals;
+use crate::start_table::StartTable;
 use crate::table_file::TableFile;
 use crate::{logs, output};
-
-/// The epoch of a table that every node computes for itself. A table that the operator applies has a higher one.
-const FIRST_EPOCH: Epoch = Epoch::new(1);
 
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     logs::start(args.log_format);
-    let mut config = Config::load(&args.config)?;
-    config.client = args.client.unwrap_or(config.client);
-    config.admin = args.admin.unwrap_or(config.admin);
+    let config = Config::load(&args.config, Overrides { client: args.client, admin: args.admin })?;
     let mut stop = Stop::listen(args.stop_with_stdin)?;
     if config.exposed {
         tracing::warn!(
@@ -40,16 +35,17 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     // Counters bind to the recorder when they are made, so it comes first.
     let metrics = admin::metrics()?;
     let admin_socket = admin::bind(config.admin).await?;
+    let admin_address = admin_socket.local_addr()?;
     let drain = config.drain;
     let file = config.file.clone();
     let table_file = TableFile::new(&config.data);
-    let node = start(config, &table_file).await?;
+    let node = start(config, admin_address, &table_file).await?;
     let following = tokio::spawn(table_file.follow(Arc::clone(node.table())));
     tracing::info!(
         id = %node.id(),
         node = node.address(),
         client = node.client_address().map(tracing::field::display),
-        admin = %admin_socket.local_addr()?,
+        admin = %admin_address,
         "ready"
     );
 
@@ -76,21 +72,20 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
 
 /// `homing check-config`: all that can be told without starting.
 pub(crate) fn check(args: &CheckConfigArgs) -> Result<()> {
-    let config = Config::load(&args.file)?;
-    first_table(&config)?;
+    let config = Config::load(&args.file, Overrides::default())?;
+    StartTable::of(&config, &TableFile::new(&config.data))?;
     output::say(&format!("{}: {} of cluster {} is right", args.file.display(), config.id, config.cluster));
     Ok(())
 }
 
-async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
-    let first = first_table(&config)?;
-    let authority = StaticAuthority::new(&first);
-    let kept = table_file.read()?;
+async fn start(config: Config, admin: SocketAddr, table_file: &TableFile) -> Result<Node> {
+    let StartTable { given, whole } = StartTable::of(&config, table_file)?;
+    let authority = StaticAuthority::new(&given);
     let keeping = table_file.clone();
     let info = json!({
         "id": config.id.as_str(),
         "cluster": config.cluster.as_str(),
-        "admin": config.admin.to_string(),
+        "admin": admin.to_string(),
     });
     let options = NodeOptions {
         id: config.id.clone(),
@@ -99,10 +94,11 @@ async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
         listen: config.listen,
         wire: config.wire,
         client_listen: Some(config.client),
-        table: [Some(first), kept].into_iter().flatten().collect(),
+        table: vec![whole],
         authority: Arc::new(authority),
         keep_table: Some(Arc::new(move |table| {
-            keeping.write(table).map_err(|error| format!("the table can't be kept: {error}"))
+            let path = keeping.path().display();
+            keeping.write(table).map_err(|error| format!("can't write {path}: {error}"))
         })),
         info: info.to_string().into_bytes().into(),
         limits: config.limits.clone(),
@@ -114,34 +110,6 @@ async fn start(config: Config, table_file: &TableFile) -> Result<Node> {
         .await?)
 }
 
-/// The table that the configuration gives. It may be empty: then the node learns from its peers.
-fn first_table(config: &Config) -> Result<Diff> {
-    match &config.table {
-        TableSource::None => Ok(Diff::default()),
-        TableSource::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("table.source: can't read {}", path.display()))?;
-            TableDoc::parse(&text)
-                .and_then(|table| table.to_diff())
-                .with_context(|| format!("table.source: {} is no table", path.display()))
-        }
-        TableSource::Placement { replicas } => {
-            let members: Vec<_> = config
-                .nodes
-                .iter()
-                .map(|node| placement::Member {
-                    node: node.id.clone(),
-                    locality: node.locality.clone(),
-                    weight: node.weight,
-                })
-                .collect();
-            let goal = placement::Goal { replicas: *replicas };
-            placement::place(&members, goal, &RoutingTable::new().snapshot(), |_| FIRST_EPOCH)
-                .context("the nodes can't be given their spaces")
-        }
-    }
-}
-
 fn mounts(config: &Config, peers: Arc<dyn Peers>) -> Result<Mounts> {
     match &config.serve {
         Serve::Upstream { address, dedupes } => {
@@ -150,7 +118,7 @@ fn mounts(config: &Config, peers: Arc<dyn Peers>) -> Result<Mounts> {
         }
         Serve::Kv => {
             let identity = Identity { cluster: config.cluster.to_string(), node: config.id.clone() };
-            let store = Store::open(&config.data.join("kv.redb"), &identity).context("data")?;
+            let store = Store::open(&config.data, &identity).context("data")?;
             let kv = Kv::new(store, config.id.clone(), peers).context("can't start a thread")?;
             let replica = kv.replica();
             Ok(Mounts { service: Arc::new(kv), direct: vec![(REPLICA_PATH, replica)] })
@@ -160,25 +128,19 @@ fn mounts(config: &Config, peers: Arc<dyn Peers>) -> Result<Mounts> {
 
 /// When to stop: on SIGTERM, ctrl-C, or the end of standard input if that was asked for.
 struct Stop {
-    term: Signal,
-    interrupt: Signal,
+    signals: Signals,
     stdin: Option<oneshot::Receiver<()>>,
 }
 
 impl Stop {
     fn listen(with_stdin: bool) -> Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            stdin: with_stdin.then(stdin_ends),
-        })
+        Ok(Self { signals: Signals::listen()?, stdin: with_stdin.then(stdin_ends) })
     }
 
     /// Ends once for each time that the node is told to stop.
     async fn told(&mut self) {
         tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.signals.next() => {}
             () = ended(&mut self.stdin) => self.stdin = None,
         }
     }

@@ -7,6 +7,9 @@ use homing::routing_table::{Diff, Group, Snapshot};
 use homing::{Epoch, NodeId, Owners, Replica, ReplicaState, Slot, Space, SpaceKey};
 use serde::{Deserialize, Serialize};
 
+/// The incarnation that no table of an operator may bear.
+const RESERVED: u16 = u16::MAX;
+
 /// A table, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,11 +99,22 @@ impl TableDoc {
         toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.message().replace('\n', " ")))
     }
 
-    /// What to apply.
+    /// What to apply, to a cluster of which nobody knows the nodes here.
     pub(crate) fn to_diff(&self) -> Result<Diff> {
+        self.to_diff_among(|_| true)
+    }
+
+    /// What to apply, where every owner must be a node of the cluster.
+    pub(crate) fn to_diff_among(&self, is_node: impl Fn(&NodeId) -> bool) -> Result<Diff> {
         let mut groups: BTreeMap<Slot, Group> = BTreeMap::new();
         for (i, doc) in self.groups.iter().enumerate() {
-            let owners = doc.owners.parse().with_context(|| format!("groups[{i}]"))?;
+            let owners = doc.owners.parse(&is_node).with_context(|| format!("groups[{i}]"))?;
+            ensure!(
+                Epoch::new(doc.epoch).incarnation() < RESERVED,
+                "groups[{i}].epoch: {} is of the incarnation {RESERVED} (its high 16 bits), which is reserved, since nothing could \
+                 follow it: use the epoch that is known, plus 1",
+                doc.epoch
+            );
             for slot in slots(&doc.slots).with_context(|| format!("groups[{i}].slots"))? {
                 let group = Group::new(Epoch::new(doc.epoch), owners.clone());
                 ensure!(groups.insert(slot, group).is_none(), "groups[{i}].slots: slot {slot} stands twice");
@@ -108,7 +122,7 @@ impl TableDoc {
         }
         for (i, pin) in self.pins.iter().enumerate() {
             let key = pin.space_key().with_context(|| format!("pins[{i}]"))?;
-            let owners = pin.owners.parse().with_context(|| format!("pins[{i}]"))?;
+            let owners = pin.owners.parse(&is_node).with_context(|| format!("pins[{i}]"))?;
             let Some(group) = groups.get_mut(&key.slot()) else {
                 bail!("pins[{i}]: its slot {} is not in groups: a group is changed as a whole", key.slot());
             };
@@ -144,15 +158,20 @@ impl OwnersDoc {
         }
     }
 
-    fn parse(&self) -> Result<Owners> {
-        let primary: NodeId = self.primary.parse().context("primary")?;
+    fn parse(&self, is_node: &impl Fn(&NodeId) -> bool) -> Result<Owners> {
+        let node = |key: &'static str, id: &str| -> Result<NodeId> {
+            let id: NodeId = id.parse().context(key)?;
+            ensure!(is_node(&id), "{key}: {id} is no node of this cluster");
+            Ok(id)
+        };
+        let primary = node("primary", &self.primary)?;
         let mut replicas = Vec::new();
         for (key, nodes, state) in [
             ("replicas", &self.replicas, ReplicaState::InSync),
             ("catching_up", &self.catching_up, ReplicaState::CatchingUp),
         ] {
-            for node in nodes {
-                replicas.push(Replica { node: node.parse().context(key)?, state });
+            for id in nodes {
+                replicas.push(Replica { node: node(key, id)?, state });
             }
         }
         Ok(Owners::new(primary, replicas)?)
@@ -174,7 +193,8 @@ fn ranges(slots: &[u16]) -> String {
     texts.collect::<Vec<_>>().join(",")
 }
 
-fn slots(ranges: &str) -> Result<Vec<Slot>> {
+/// The slots of a text of ranges.
+pub(crate) fn slots(ranges: &str) -> Result<Vec<Slot>> {
     let mut slots = Vec::new();
     for range in ranges.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -235,6 +255,38 @@ mod tests {
         ] {
             let error = format!("{:#}", doc(text).unwrap_err());
             assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_epoch_is_so_high_that_none_could_follow() {
+        let table = |epoch: u64| {
+            let text = format!(r#"{{ "groups": [{{ "slots": "1", "epoch": {epoch}, "primary": "n1" }}] }}"#);
+            TableDoc::parse(&text).unwrap().to_diff()
+        };
+        assert!(table((u64::from(RESERVED) << 48) - 1).is_ok());
+        for reserved in [u64::from(RESERVED) << 48, u64::MAX] {
+            let error = table(reserved).unwrap_err().to_string();
+            assert!(error.contains("groups[0].epoch") && error.contains("reserved"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_owner_is_a_node_of_the_cluster() {
+        let table = |groups: &str, pins: &str| {
+            let text = format!("groups = [{{ slots = \"0-16383\", epoch = 1, {groups} }}]\npins = [{pins}]");
+            let diff = TableDoc::parse(&text).unwrap().to_diff_among(|node| node.as_str() == "n1");
+            diff.map_err(|error| format!("{error:#}"))
+        };
+        assert!(table("primary = \"n1\"", "{ space = \"acme\", primary = \"n1\" }").is_ok());
+        for (groups, pins, says) in [
+            ("primary = \"n2\"", "", "groups[0]: primary: n2 is no node"),
+            ("primary = \"n1\", replicas = [\"n3\"]", "", "groups[0]: replicas: n3 is no node"),
+            ("primary = \"n1\", catching_up = [\"n4\"]", "", "groups[0]: catching_up: n4 is no node"),
+            ("primary = \"n1\"", "{ space = \"acme\", primary = \"n5\" }", "pins[0]: primary: n5 is no node"),
+        ] {
+            let error = table(groups, pins).unwrap_err();
+            assert!(error.contains(says), "{error}");
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use homing::{Access, MemberState, NodeId, Space};
+use homing::{Access, MemberState, NodeId, ReplicaState, Space};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -17,10 +17,10 @@ use crate::table_doc::{OwnersDoc, TableDoc};
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a member may take to take a table.
-const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is wrong with a request, in one line.
-type Wrong = (StatusCode, String);
+pub(super) type Wrong = (StatusCode, String);
 
 type Asking = State<Arc<Admin>>;
 
@@ -114,6 +114,7 @@ pub(crate) struct Route {
     pub(crate) pinned: bool,
     pub(crate) epoch: u64,
     pub(crate) primary: Option<String>,
+    /// Those in sync.
     pub(crate) replicas: Vec<String>,
     pub(crate) plan: Vec<Placed>,
 }
@@ -137,6 +138,8 @@ pub(super) async fn route(
         tier: placed.tier.to_string(),
         why: placed.why,
     });
+    // As `homing table` lists them: one that is being filled answers nobody.
+    let in_sync = route.replicas.into_iter().filter(|(_, state)| *state == ReplicaState::InSync);
     Ok(Json(Route {
         space: space.to_string(),
         key: route.key.to_string(),
@@ -144,7 +147,7 @@ pub(super) async fn route(
         pinned: route.pinned,
         epoch: route.epoch.number(),
         primary: route.primary.map(|node| node.to_string()),
-        replicas: route.replicas.into_iter().map(|(node, _)| node.to_string()).collect(),
+        replicas: in_sync.map(|(node, _)| node.to_string()).collect(),
         plan: plan.collect(),
     }))
 }
@@ -208,7 +211,7 @@ pub(crate) struct NodeApplied {
     pub(crate) older: u32,
     /// Groups that contradict a known one with the same epoch.
     pub(crate) conflicts: u32,
-    /// Why the node took nothing.
+    /// What went wrong. Unless it says "applied", the node took nothing.
     pub(crate) error: Option<String>,
 }
 
@@ -219,20 +222,24 @@ pub(super) async fn apply(
 ) -> Result<Json<AppliedAt>, Wrong> {
     let doc: TableDoc =
         serde_json::from_slice(&body).map_err(|error| wrong(format!("the table: {error}")))?;
-    let diff = doc.to_diff().map_err(|error| wrong(format!("the table: {error:#}")))?;
+    let members = admin.node.members();
+    let is_node = |id: &NodeId| members.iter().any(|member| member.id == *id);
+    let diff = doc.to_diff_among(is_node).map_err(|error| wrong(format!("the table: {error:#}")))?;
     let mut targets = Vec::new();
     for id in to.to.split(',') {
         let id: NodeId = id.parse().map_err(|error| wrong(format!("--to: {error}")))?;
-        if !admin.node.members().iter().any(|member| member.id == id) {
+        if !is_node(&id) {
             return Err(wrong(format!("--to: {id} is no node of this cluster")));
         }
-        targets.push(id);
+        if !targets.contains(&id) {
+            targets.push(id);
+        }
     }
-    let mut nodes = Vec::new();
-    for id in targets {
+    // All at once: who asks waits for the slowest, not for the sum.
+    let applying = targets.into_iter().map(async |id| {
         let applied = admin.node.apply_at(&id, &diff, APPLY_TIMEOUT).await;
         let id = id.to_string();
-        nodes.push(match applied {
+        match applied {
             Ok(it) => NodeApplied {
                 id,
                 changed: it.changed,
@@ -242,8 +249,9 @@ pub(super) async fn apply(
                 error: None,
             },
             Err(error) => NodeApplied { id, error: Some(error.to_string()), ..NodeApplied::default() },
-        });
-    }
+        }
+    });
+    let nodes = futures_util::future::join_all(applying).await;
     Ok(Json(AppliedAt { nodes }))
 }
 

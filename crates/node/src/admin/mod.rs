@@ -1,6 +1,7 @@
 //! The operator's listener: plain HTTP on loopback.
 
 mod answers;
+mod guard;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,12 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::routing::{get, post};
 use homing::Node;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 
-pub(crate) use self::answers::{AppliedAt, Route, SpaceTable, Status};
+pub(crate) use self::answers::{APPLY_TIMEOUT, AppliedAt, Route, SpaceTable, Status};
 use crate::config::ConfigFile;
 
 /// The largest table that can be applied, in bytes of JSON.
@@ -35,6 +37,13 @@ impl Admin {
 
     pub(crate) const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// The host by which other nodes know this one.
+    fn known_as(&self) -> Arc<str> {
+        let members = self.node.members();
+        let me = members.iter().find(|member| member.id == *self.node.id());
+        me.and_then(|me| me.address.rsplit_once(':')).map_or("localhost", |(host, _)| host).into()
     }
 
     /// From here on `/ready` says no, so that load balancers stop sending.
@@ -68,6 +77,7 @@ pub(crate) async fn serve(
         .route("/route", get(answers::route))
         .route("/table", get(answers::table).layer(DefaultBodyLimit::max(MAX_TABLE)))
         .route("/table", post(answers::apply).layer(DefaultBodyLimit::max(MAX_TABLE)))
+        .layer(middleware::from_fn_with_state(admin.known_as(), guard::guard))
         .with_state(admin);
     if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
         tracing::error!(%error, "the admin listener failed");

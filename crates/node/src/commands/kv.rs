@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -11,22 +11,24 @@ use homing_kv::proto::kv_client::KvClient;
 use homing_kv::proto::{DeleteRequest, GetRequest, ListRequest, PutRequest, Version};
 use serde_json::{Map, Value, json};
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 use crate::cli::{Asked, KvArgs, KvCommand, Output};
-use crate::{ask, output};
+use crate::{ask, clock, output};
 
 /// Runs one call. Exits with 1 if a key that was asked for isn't there.
 pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
-    let kv = Kv::new(&ask::client_address(asked), Duration::from_millis(args.timeout_ms))?;
+    let kv = Kv::new(&ask::client_address(asked).await, Duration::from_millis(args.timeout_ms))?;
     let answer = match args.command {
         KvCommand::Put { space, key, value, idempotency_key } => {
-            kv.put(&space, &key, value, idempotency_key).await?
+            kv.put(space.as_str(), &key, value, idempotency_key).await?
         }
-        KvCommand::Get { space, key, primary } => kv.get(&space, &key, read(primary)).await?,
-        KvCommand::Del { space, key, idempotency_key } => kv.delete(&space, &key, idempotency_key).await?,
+        KvCommand::Get { space, key, primary } => kv.get(space.as_str(), &key, read(primary)).await?,
+        KvCommand::Del { space, key, idempotency_key } => {
+            kv.delete(space.as_str(), &key, idempotency_key).await?
+        }
         KvCommand::List { space, prefix, primary } => {
-            return kv.list(&space, &prefix, read(primary), asked.output).await;
+            return kv.list(space.as_str(), &prefix, read(primary), asked.output).await;
         }
     };
     match asked.output {
@@ -46,7 +48,11 @@ const fn read(primary: bool) -> Access {
     if primary { Access::ReadPrimary } else { Access::Read }
 }
 
+/// How much later than its timeout a call is given up here: who hangs can't even say that the time is over.
+const GRACE: Duration = Duration::from_secs(1);
+
 struct Kv {
+    address: String,
     client: KvClient<Client>,
     timeout: Duration,
 }
@@ -61,15 +67,21 @@ impl Kv {
     fn new(address: &str, timeout: Duration) -> Result<Self> {
         let limit = 2 * homing_kv::MAX_VALUE;
         let client = KvClient::new(Client::new(address)?).max_decoding_message_size(limit);
-        Ok(Self { client, timeout })
+        Ok(Self { address: address.to_owned(), client, timeout })
     }
 
-    async fn put(&self, space: &str, key: &str, value: String, name: Option<String>) -> Result<Answer> {
+    async fn put(
+        &self,
+        space: &str,
+        key: &str,
+        value: String,
+        name: Option<IdempotencyKey>,
+    ) -> Result<Answer> {
         let value = if value == "-" { stdin()? } else { value.into_bytes() };
         let value = Bytes::from(value);
         let message = PutRequest { key: bytes(key), value: value.clone() };
-        let request = self.write(space, message, name)?;
-        let response = self.client.clone().put(request).await.map_err(explain)?;
+        let request = self.write(space, message, name.map(|name| name.to_string()))?;
+        let response = self.bounded(self.client.clone().put(request)).await?;
         let version = response.get_ref().version;
         let mut document = document(space, key, version, response.metadata());
         document.insert("value".to_owned(), text(&value));
@@ -78,7 +90,7 @@ impl Kv {
 
     async fn get(&self, space: &str, key: &str, access: Access) -> Result<Answer> {
         let request = self.request(space, access, GetRequest { key: bytes(key) })?;
-        let response = self.client.clone().get(request).await.map_err(explain)?;
+        let response = self.bounded(self.client.clone().get(request)).await?;
         let message = response.get_ref();
         let mut document = document(space, key, message.version, response.metadata());
         let value = message.found.then(|| message.value.clone());
@@ -86,9 +98,10 @@ impl Kv {
         Ok(Answer { document, found: value.is_some(), value })
     }
 
-    async fn delete(&self, space: &str, key: &str, name: Option<String>) -> Result<Answer> {
-        let request = self.write(space, DeleteRequest { key: bytes(key) }, name)?;
-        let response = self.client.clone().delete(request).await.map_err(explain)?;
+    async fn delete(&self, space: &str, key: &str, name: Option<IdempotencyKey>) -> Result<Answer> {
+        let request =
+            self.write(space, DeleteRequest { key: bytes(key) }, name.map(|name| name.to_string()))?;
+        let response = self.bounded(self.client.clone().delete(request)).await?;
         let message = response.get_ref();
         let mut document = document(space, key, message.version, response.metadata());
         document.insert("found".to_owned(), message.found.into());
@@ -102,7 +115,7 @@ impl Kv {
         loop {
             let message = ListRequest { prefix: bytes(prefix), after, limit: 0 };
             let request = self.request(space, access, message)?;
-            let page = self.client.clone().list(request).await.map_err(explain)?.into_inner();
+            let page = self.bounded(self.client.clone().list(request)).await?.into_inner();
             for item in &page.items {
                 match output {
                     Output::Table => output::say(&String::from_utf8_lossy(&item.key)),
@@ -122,6 +135,22 @@ impl Kv {
             output::say_json(&json!({ "space": space, "prefix": prefix, "items": items }))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The answer to a call, within bounds whatever the node does.
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<Response<T>> {
+        let bound = self.timeout + GRACE;
+        match tokio::time::timeout(bound, call).await {
+            Ok(answer) => answer.map_err(explain),
+            Err(_) => bail!(
+                "{} did not answer within {bound:?}: it hangs, or is cut off; a write may have been executed; \
+                 ask another node with --node",
+                self.address
+            ),
+        }
     }
 
     /// A write bears a name, so that it may be tried again until it is answered.
@@ -170,15 +199,19 @@ impl Answer {
         }
         let field = |name| self.document.get(name).map(plain).unwrap_or_default();
         output::say(&format!(
-            "version {}, served by {} ({}), {} hops, epoch {}, {} attempts",
+            "version {}, served by {} ({}), {}, epoch {}, {}",
             field("version"),
             field("served_by"),
             field("role"),
-            field("hops"),
+            counted(&field("hops"), "hop"),
             field("epoch"),
-            field("attempts")
+            counted(&field("attempts"), "attempt")
         ));
     }
+}
+
+fn counted(number: &str, what: &str) -> String {
+    format!("{number} {what}{}", if number == "1" { "" } else { "s" })
 }
 
 fn plain(value: &Value) -> String {
@@ -236,10 +269,8 @@ fn stdin() -> Result<Vec<u8>> {
 }
 
 /// A new name for a write.
-#[allow(clippy::disallowed_methods, reason = "a UUIDv7 bears the wall clock's time")]
 fn new_key() -> IdempotencyKey {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let millis = u64::try_from(clock::since_epoch().as_millis()).unwrap_or(u64::MAX);
     IdempotencyKey::new(millis, homing::random())
 }
 

@@ -1,5 +1,5 @@
 use anyhow::Result;
-use homing::{Access, Space};
+use homing::Access;
 use http::Method;
 
 use crate::admin::Route;
@@ -9,9 +9,8 @@ use crate::{ask, output};
 
 /// `homing route`: where a request would go now, and why.
 pub(crate) async fn run(args: RouteArgs, asked: &Asked) -> Result<()> {
-    let space = Space::new(&args.space)?;
     let access = if args.read { Access::Read } else { Access::Write };
-    let path = format!("/route?space={}&access={access}", query(space.as_str()));
+    let path = format!("/route?space={}&access={access}", query(args.space.as_str()));
     let route: Route = ask::admin(asked, Method::GET, &path, Vec::new()).await?;
     if asked.output == Output::Json {
         return output::say_json(&route);

@@ -8,7 +8,7 @@ use http::Method;
 use crate::admin::{AppliedAt, SpaceTable};
 use crate::cli::{Asked, Output, TableArgs, TableCommand};
 use crate::commands::query;
-use crate::table_doc::{OwnersDoc, TableDoc};
+use crate::table_doc::{OwnersDoc, TableDoc, slots};
 use crate::{ask, output};
 
 /// `homing table`: who owns what, or give nodes another table.
@@ -30,7 +30,7 @@ async fn show(asked: &Asked) -> Result<()> {
     output::say("");
     let mut by_owners: Vec<(OwnersDoc, usize, u64)> = Vec::new();
     for groups in table.groups {
-        let slots = count(&groups.slots);
+        let slots = slots(&groups.slots)?.len();
         match by_owners.iter_mut().find(|(owners, _, _)| *owners == groups.owners) {
             Some((_, number, epoch)) => {
                 *number += slots;
@@ -53,8 +53,7 @@ async fn show(asked: &Asked) -> Result<()> {
     Ok(())
 }
 
-async fn show_space(space: &str, asked: &Asked) -> Result<()> {
-    let space = Space::new(space)?;
+async fn show_space(space: &Space, asked: &Asked) -> Result<()> {
     let path = format!("/table?space={}", query(space.as_str()));
     let table: SpaceTable = ask::admin(asked, Method::GET, &path, Vec::new()).await?;
     if asked.output == Output::Json {
@@ -73,13 +72,11 @@ async fn show_space(space: &str, asked: &Asked) -> Result<()> {
     Ok(())
 }
 
-async fn apply(file: &Path, to: &[String], asked: &Asked) -> Result<ExitCode> {
+async fn apply(file: &Path, to: &[NodeId], asked: &Asked) -> Result<ExitCode> {
     let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
     let table = TableDoc::parse(&text).with_context(|| format!("{} is no table", file.display()))?;
     table.to_diff().with_context(|| format!("{} is no table", file.display()))?;
-    for node in to {
-        NodeId::new(node).context("--to")?;
-    }
+    let to: Vec<_> = to.iter().map(NodeId::as_str).collect();
     let path = format!("/table?to={}", query(&to.join(",")));
     let applied: AppliedAt = ask::admin(asked, Method::POST, &path, serde_json::to_vec(&table)?).await?;
     let all_took_it =
@@ -98,14 +95,4 @@ async fn apply(file: &Path, to: &[String], asked: &Asked) -> Result<ExitCode> {
         output::say_table(&["NODE", "NEW", "KNOWN", "OLDER, REFUSED", "CONFLICTS", "ERROR"], rows);
     }
     Ok(if all_took_it { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// How many slots a text of ranges names.
-fn count(ranges: &str) -> usize {
-    let lengths = ranges.split(',').map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.parse::<usize>().unwrap_or_default();
-        (number(last) + 1).saturating_sub(number(first))
-    });
-    lengths.sum()
 }

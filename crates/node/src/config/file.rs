@@ -3,6 +3,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+/// Replicas of each space, where nobody says otherwise.
+pub(crate) const REPLICAS: u8 = 2;
+
+/// How long a stopping node waits for running requests, where nobody says otherwise, in milliseconds.
+pub(crate) const DRAIN_MS: u64 = 10_000;
+
 /// A configuration file as it stands. An unknown key is an error: most are misspelt ones.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,7 +72,7 @@ pub(crate) struct TableFile {
 
 impl Default for TableFile {
     fn default() -> Self {
-        Self { source: "placement".to_owned(), replicas: 2 }
+        Self { source: "placement".to_owned(), replicas: REPLICAS.into() }
     }
 }
 
@@ -104,7 +110,7 @@ impl Default for LimitsFile {
             max_client_connections: homing::ClientLimits::default().max_connections,
             connections_per_peer: homing::PoolOptions::default().connections,
             deadline_ms: 10_000,
-            drain_ms: 10_000,
+            drain_ms: DRAIN_MS,
         }
     }
 }

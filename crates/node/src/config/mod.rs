@@ -3,5 +3,5 @@
 mod file;
 mod parse;
 
-pub(crate) use file::{ConfigFile, LimitsFile, ListenFile, NodeFile, TableFile, TlsFile};
-pub(crate) use parse::{Config, Serve, TableSource};
+pub(crate) use file::{ConfigFile, DRAIN_MS, LimitsFile, ListenFile, NodeFile, REPLICAS, TableFile, TlsFile};
+pub(crate) use parse::{Config, Overrides, Serve, TableSource};

@@ -1,8 +1,9 @@
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use homing::tls::{ClusterName, Credentials};
@@ -10,6 +11,7 @@ use homing::{Locality, Member, Name, NodeId, WIRES, Wire};
 
 use super::ConfigFile;
 use super::file::NodeFile;
+use crate::clock;
 
 /// A configuration that was checked: nothing in it is wrong in itself.
 pub(crate) struct Config {
@@ -52,10 +54,24 @@ pub(crate) enum TableSource {
     File(PathBuf),
 }
 
+/// What the command line or the environment says instead of the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Overrides {
+    pub(crate) client: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
+}
+
 impl Config {
-    /// Reads and checks a configuration file, with the certificates that it names.
-    pub(crate) fn load(path: &Path) -> Result<Self> {
-        let file = ConfigFile::read(path)?;
+    /// Reads and checks a configuration file, with the certificates that it names. What overrides it is checked with it.
+    pub(crate) fn load(path: &Path, overrides: Overrides) -> Result<Self> {
+        let mut file = ConfigFile::read(path)?;
+        for (key, address) in
+            [(&mut file.listen.client, overrides.client), (&mut file.listen.admin, overrides.admin)]
+        {
+            if let Some(address) = address {
+                *key = address.to_string();
+            }
+        }
         Self::parse(file).with_context(|| format!("the configuration {} is wrong", path.display()))
     }
 
@@ -75,17 +91,17 @@ impl Config {
         let admin = socket("listen.admin", &file.listen.admin)?;
         let exposed = exposed(&file, client, admin)?;
         let limits = homing::Limits {
-            max_message: positive("limits.max_message", file.limits.max_message)?,
-            max_header_block: positive("limits.max_header_block", file.limits.max_header_block)?,
-            max_connections: positive("limits.max_connections", file.limits.max_connections)?,
+            max_message: within("limits.max_message", file.limits.max_message, 1, u32::MAX.into())?,
+            max_header_block: within("limits.max_header_block", file.limits.max_header_block, 1, 16 << 20)?,
+            max_connections: within("limits.max_connections", file.limits.max_connections, 1, 1_000_000)?,
             ..homing::Limits::default()
         };
         let mut router = homing::RouterOptions {
-            max_in_flight: positive("limits.max_in_flight", file.limits.max_in_flight)?,
+            max_in_flight: within("limits.max_in_flight", file.limits.max_in_flight, 1, 10_000_000)?,
             ..homing::RouterOptions::default()
         };
         router.call.deadline =
-            Duration::from_millis(positive("limits.deadline_ms", file.limits.deadline_ms)?);
+            Duration::from_millis(within("limits.deadline_ms", file.limits.deadline_ms, 1, DAY_MS)?);
         Ok(Self {
             serve: serve(&file)?,
             listen,
@@ -100,19 +116,26 @@ impl Config {
                 path => TableSource::File(path.into()),
             },
             client_limits: homing::ClientLimits {
-                max_connections: positive(
+                max_connections: within(
                     "limits.max_client_connections",
                     file.limits.max_client_connections,
+                    1,
+                    1_000_000,
                 )?,
                 ..homing::ClientLimits::default()
             },
             pool: homing::PoolOptions {
-                connections: positive("limits.connections_per_peer", file.limits.connections_per_peer)?,
+                connections: within(
+                    "limits.connections_per_peer",
+                    file.limits.connections_per_peer,
+                    1,
+                    1_024,
+                )?,
                 ..homing::PoolOptions::default()
             },
             limits,
             router,
-            drain: Duration::from_millis(file.limits.drain_ms),
+            drain: Duration::from_millis(within("limits.drain_ms", file.limits.drain_ms, 0, DAY_MS)?),
             data: file.data.clone(),
             cluster,
             id,
@@ -211,17 +234,16 @@ fn credentials(file: &ConfigFile, cluster: &ClusterName, id: &NodeId) -> Result<
     let ca = read("ca", &file.tls.ca)?;
     let certificate = read("certificate", &file.tls.certificate)?;
     let key = read("key", &file.tls.key)?;
-    Credentials::from_pem(cluster.clone(), id.clone(), &ca, &certificate, &key, wall_clock()).context("tls")
+    Credentials::from_pem(cluster.clone(), id.clone(), &ca, &certificate, &key, clock::since_epoch())
+        .context("tls")
 }
 
-/// The wall clock, which certificates are checked by.
-#[allow(clippy::disallowed_methods, reason = "certificates are valid by the wall clock")]
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
+/// The longest time that a key may name, in milliseconds: a day.
+const DAY_MS: u64 = 86_400_000;
 
-fn positive<T: PartialEq + Default>(key: &str, value: T) -> Result<T> {
-    ensure!(value != T::default(), "{key} is 0: use at least 1");
+/// A bound is at least 1, and not so high that it bounds nothing: what is counted or timed with it must not overflow.
+fn within<T: PartialOrd + Display>(key: &str, value: T, least: T, most: T) -> Result<T> {
+    ensure!(value >= least && value <= most, "{key} is {value}: use a number from {least} to {most}");
     Ok(value)
 }
 

@@ -13,12 +13,13 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use super::folder::Folder;
 use super::log::Log;
-use super::signals::Signals;
+use crate::config::DRAIN_MS;
 use crate::init::{Plan, PlannedNode};
 use crate::output;
+use crate::signals::Signals;
 
-/// How long nodes may take to stop; longer than they drain.
-const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// How long nodes may take to stop; longer than they drain, since `homing dev` writes their configurations itself.
+pub(super) const STOP_WITHIN: Duration = Duration::from_millis(DRAIN_MS + 5_000);
 
 /// The nodes of the cluster, as processes.
 pub(super) struct Children(Vec<Node>);

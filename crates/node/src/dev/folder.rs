@@ -2,15 +2,18 @@ use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use homing::NodeId;
 use homing::ca::CertificateAuthority;
 use homing::tls::Credentials;
 
+use crate::clock;
 use crate::config::ConfigFile;
-use crate::init::{self, CA_DAYS, Plan};
+use crate::init::{self, CA_DAYS, Plan, PlannedNode};
+use crate::running::Running;
+use crate::table_file::TableFile;
 
 /// For how many days a certificate is made.
 const DAYS: u32 = 365;
@@ -84,6 +87,13 @@ impl Folder {
         Ok(())
     }
 
+    /// Where the nodes' tables come from: once one of them kept a table, that is the cluster's, whatever this version
+    /// would place; a node that kept none learns it.
+    pub(super) fn table_source(&self, plan: &Plan) -> &'static str {
+        let kept = |node: &PlannedNode| TableFile::new(&self.path.join(node.id.as_str())).path().exists();
+        if plan.nodes.iter().any(kept) { "none" } else { "placement" }
+    }
+
     /// Sees to it that there is a CA, and that each node has a certificate of it that is valid for some time.
     pub(super) fn certify(&self, plan: &Plan) -> Result<()> {
         let ca = match init::read_ca(&self.path, &plan.cluster)? {
@@ -104,7 +114,7 @@ impl Folder {
 
     fn is_certified(&self, plan: &Plan, ca: &CertificateAuthority, node: &NodeId) -> bool {
         let read = |end: &str| fs::read(self.path.join(format!("{node}.{end}"))).unwrap_or_default();
-        let soon = init::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + LEFT;
+        let soon = clock::since_epoch() + LEFT;
         let ca = ca.certificate_pem().as_bytes();
         Credentials::from_pem(plan.cluster.clone(), node.clone(), ca, &read("pem"), &read("key"), soon)
             .is_ok()
@@ -116,22 +126,13 @@ impl Folder {
     }
 
     /// Leaves word for the other commands of who runs.
-    pub(super) fn remember_running(&self, report: &str) -> Result<()> {
-        init::write(&self.running(), report)
+    pub(super) fn remember(&self, running: &Running) -> Result<()> {
+        running.leave(&self.path)
     }
 
-    /// Nobody runs any more: who asks finds no address rather than a dead one.
+    /// Nobody runs any more.
     pub(super) fn forget_running(&self) -> Result<()> {
-        match fs::remove_file(self.running()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("can't remove {}", self.running().display()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn running(&self) -> PathBuf {
-        self.path.join("cluster.json")
+        Running::forget(&self.path)
     }
 }
 
@@ -154,11 +155,11 @@ mod tests {
 
     use super::*;
     use crate::dev::CLUSTER;
-    use crate::init::{Addresses, PlannedNode};
+    use crate::init::Addresses;
 
     fn plan(nodes: u16, zones: u16, replicas: usize, wire: Wire) -> Plan {
         let nodes = PlannedNode::deal((0..nodes).map(Addresses::local).collect(), zones, &[wire]).unwrap();
-        Plan { cluster: CLUSTER.parse().unwrap(), replicas, data: "", nodes }
+        Plan { cluster: CLUSTER.parse().unwrap(), replicas, source: "placement", data: "", nodes }
     }
 
     fn refused(folder: &Folder, plan: &Plan) -> String {

@@ -6,10 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
 
+use super::children::STOP_WITHIN;
 use super::progress::Progress;
-
-/// How long nodes may take to end whose `homing dev` was killed; longer than they drain.
-const EARLIER_ENDS_WITHIN: Duration = Duration::from_secs(15);
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -32,7 +30,8 @@ impl Log {
     pub(super) async fn open(path: &Path, progress: &Progress) -> Result<Self> {
         let context = || format!("can't use the log {}", path.display());
         let file = open(path).with_context(context)?;
-        let deadline = Instant::now() + EARLIER_ENDS_WITHIN;
+        // The nodes of a `homing dev` that was killed drain as any others.
+        let deadline = Instant::now() + STOP_WITHIN;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { path: path.to_owned(), file, start: 0 }),

@@ -11,25 +11,24 @@ mod log;
 mod ports;
 mod progress;
 mod report;
-mod signals;
 mod wait;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use homing::{WIRES, Wire};
+use anyhow::{Result, bail};
+use homing::WIRES;
 
 use self::children::Children;
+pub(crate) use self::command::attend;
 use self::folder::Folder;
 use self::log::Log;
 use self::progress::Progress;
-use self::report::Report;
-use self::signals::Signals;
 use self::wait::NotAnswering;
 use crate::cli::{DevArgs, Output};
 use crate::init::{Addresses, Plan, PlannedNode};
 use crate::output;
+use crate::signals::Signals;
 
 /// The cluster's name, the same for all: their CAs keep them apart.
 const CLUSTER: &str = "dev.homing.local";
@@ -50,7 +49,10 @@ pub(crate) async fn run(args: DevArgs, output: Output) -> Result<ExitCode> {
     let mut cluster = tokio::select! {
         cluster = start(&args, &folder) => cluster?,
         // What was started so far is killed: nobody was served yet.
-        _ = signals.next() => return Ok(ExitCode::SUCCESS),
+        signal = signals.next() => {
+            let without_command = args.command.is_empty();
+            return Ok(if without_command { ExitCode::SUCCESS } else { command::not_run(signal) });
+        }
     };
     let ended = serve(&args, output, &folder, &mut cluster, &mut signals).await;
     cluster.children.stop(&mut signals).await;
@@ -61,6 +63,7 @@ pub(crate) async fn run(args: DevArgs, output: Output) -> Result<ExitCode> {
 async fn start(args: &DevArgs, folder: &Folder) -> Result<Cluster> {
     let mut plan = plan(args)?;
     folder.fits(&plan)?;
+    plan.source = folder.table_source(&plan);
     folder.forget_running()?;
     let progress = Progress::start();
     let mut logs = Vec::new();
@@ -87,12 +90,11 @@ async fn start(args: &DevArgs, folder: &Folder) -> Result<Cluster> {
 }
 
 fn plan(args: &DevArgs) -> Result<Plan> {
-    let wires: Vec<Wire> =
-        args.transport.iter().map(|wire| wire.parse()).collect::<Result<_, _>>().context("--transport")?;
-    let wires = if wires.is_empty() { &WIRES[..1] } else { &wires };
+    let wires = if args.transport.is_empty() { &WIRES[..1] } else { &args.transport };
     Ok(Plan {
         cluster: CLUSTER.parse()?,
         replicas: args.replicas.into(),
+        source: "placement",
         data: "",
         nodes: PlannedNode::deal((0..args.nodes).map(Addresses::local).collect(), args.zones, wires)?,
     })
@@ -106,14 +108,14 @@ async fn serve(
     cluster: &mut Cluster,
     signals: &mut Signals,
 ) -> Result<ExitCode> {
-    let report = Report::new(&cluster.plan, cluster.children.pids(), folder.absolute());
-    folder.remember_running(&report.json()?)?;
-    let lines = report.lines(output)?;
-    if let [program, arguments @ ..] = args.command.as_slice() {
+    let running = report::running(&cluster.plan, cluster.children.pids(), folder.absolute());
+    folder.remember(&running)?;
+    let lines = report::lines(&running, output)?;
+    if !args.command.is_empty() {
         // Standard output is the command's.
         lines.iter().for_each(|line| output::note(line));
         let client = cluster.plan.nodes[0].addresses.client;
-        let command = command::start(program, arguments, client, folder.absolute())?;
+        let command = command::start(&args.command, client, folder.absolute())?;
         return command::run(command, folder, &mut cluster.children, signals).await;
     }
     lines.iter().for_each(|line| output::say(line));

@@ -1,8 +1,7 @@
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use homing::NodeId;
@@ -10,12 +9,8 @@ use homing::ca::{CertificateAuthority, Validity};
 use homing::tls::ClusterName;
 
 use super::{Plan, PlannedNode};
-
-/// What everyone may read.
-const OPEN: u32 = 0o644;
-
-/// What only its owner may read.
-const SECRET: u32 = 0o600;
+use crate::clock;
+use crate::disk::{self, OPEN, SECRET};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -48,33 +43,11 @@ pub(crate) fn write_certificate(
 
 /// Writes a node's configuration to a folder.
 pub(crate) fn write_config(folder: &Path, plan: &Plan, node: &PlannedNode) -> Result<()> {
-    write(&folder.join(format!("{}.toml", node.id)), &plan.toml(node)?)
-}
-
-/// Writes a file that everyone may read. Who reads it sees all of it or what was there before.
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    write_with(path, text, OPEN)
+    write_with(&folder.join(format!("{}.toml", node.id)), &plan.toml(node)?, OPEN)
 }
 
 fn write_with(path: &Path, text: &str, mode: u32) -> Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
-    let unfinished = Path::new(&unfinished);
-    let written = || -> io::Result<()> {
-        // One that was left by a crash may have been made with another mode.
-        remove(unfinished)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(unfinished)?;
-        file.write_all(text.as_bytes())?;
-        fs::rename(unfinished, path)
-    };
-    written().with_context(|| format!("can't write {}", path.display()))
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    disk::write(path, text.as_bytes(), mode).with_context(|| format!("can't write {}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
@@ -87,12 +60,6 @@ fn read(path: &Path) -> Result<Option<String>> {
 
 /// From a day ago, since the clocks of hosts differ, for so many days from now.
 pub(crate) fn validity(days: u32) -> Validity {
-    let now = now();
+    let now = clock::now();
     Validity { from: now - DAY, until: now + DAY * days }
-}
-
-/// The wall clock, which certificates are made and checked by.
-#[allow(clippy::disallowed_methods, reason = "certificates are valid by the wall clock")]
-pub(crate) fn now() -> SystemTime {
-    SystemTime::now()
 }

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) cluster: ClusterName,
     /// Replicas of each space.
     pub(crate) replicas: usize,
+    /// Where the nodes' tables come from: `placement`, or `none` where every node goes on with what it kept.
+    pub(crate) source: &'static str,
     /// What holds the nodes' data folders, relative to the configurations.
     pub(crate) data: &'static str,
     pub(crate) nodes: Vec<PlannedNode>,
@@ -60,7 +62,7 @@ impl Plan {
                 certificate: PathBuf::from(format!("{id}.pem")),
                 key: PathBuf::from(format!("{id}.key")),
             },
-            table: TableFile { replicas: self.replicas, ..TableFile::default() },
+            table: TableFile { source: self.source.to_owned(), replicas: self.replicas },
             limits: LimitsFile::default(),
             nodes: self.nodes.iter().map(PlannedNode::file).collect(),
         }

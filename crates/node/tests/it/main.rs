@@ -5,7 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says so by panicking")]
 
 mod cluster;
+mod dev;
 mod failing_node;
+mod hanging_node;
+mod kept_table;
+mod operator;
 mod stale_table;
 mod stopping;
 mod support;

@@ -75,6 +75,8 @@ async fn a_stopping_node_finishes_what_runs(wire: &'static str) {
     let half = HalfSent::start(&cluster.nodes[primary].client, space);
     running(&cluster, primary, 1.0).await;
     cluster.nodes[primary].signal("-TERM");
+    // Only now does the rest show that a node that stops waits for it.
+    cluster.nodes[primary].logs("stopping").await;
     let answering = tokio::task::spawn_blocking(move || half.finish());
     let answer = answering.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("homing-role: primary"), "{answer}");
@@ -82,6 +84,27 @@ async fn a_stopping_node_finishes_what_runs(wire: &'static str) {
     // The others go on, and what was acknowledged is there.
     let served = cluster.kv((primary + 1) % 5).get(space, "key").await.unwrap();
     assert_eq!(served.value.as_deref(), Some(VALUE));
+}
+
+on_each_wire!(clients_and_peers_share_one_time_to_drain);
+async fn clients_and_peers_share_one_time_to_drain(wire: &'static str) {
+    const DRAIN: Duration = Duration::from_secs(4);
+    let edit = |_, config: &mut toml::Table| {
+        config["limits"].as_table_mut().unwrap().insert("drain_ms".to_owned(), 4_000.into());
+    };
+    let mut cluster = Cluster::start(Layout { edit, ..Layout::five(wire) }).await;
+    let space = "stopping";
+    let primary = cluster.index(OwnersOf::ask(&cluster.nodes[0]).await.primary(space));
+    // Neither ever ends, and one comes by way of another node.
+    let direct = HalfSent::start(&cluster.nodes[primary].client, space);
+    let forwarded = HalfSent::start(&cluster.nodes[(primary + 1) % 5].client, space);
+    running(&cluster, primary, 2.0).await;
+    cluster.nodes[primary].signal("-TERM");
+    cluster.nodes[primary].logs("stopping").await;
+    let started = tokio::time::Instant::now();
+    assert_eq!(cluster.nodes[primary].ended().await.code(), Some(0));
+    assert!(started.elapsed() < DRAIN * 2 - Duration::from_secs(1), "{:?}", started.elapsed());
+    drop((direct, forwarded));
 }
 
 on_each_wire!(a_node_told_twice_stops_at_once);
@@ -92,9 +115,7 @@ async fn a_node_told_twice_stops_at_once(wire: &'static str) {
     let half = HalfSent::start(&cluster.nodes[primary].client, space);
     running(&cluster, primary, 1.0).await;
     cluster.nodes[primary].signal("-TERM");
-    while !cluster.nodes[primary].log().contains("stopping") {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    cluster.nodes[primary].logs("stopping").await;
     cluster.nodes[primary].signal("-TERM");
     assert_eq!(cluster.nodes[primary].ended().await.code(), Some(1));
     drop(half);

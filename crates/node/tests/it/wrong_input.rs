@@ -7,7 +7,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::on_each_wire;
-use crate::support::{Cluster, Layout, OwnersOf, output};
+use crate::support::{Cluster, Layout, OwnersOf, assert_says, homing, said, usage};
 
 /// Runs a node with a changed configuration and returns the one line it says.
 fn refused(edit: impl FnOnce(&Cluster, &mut toml::Table)) -> String {
@@ -17,24 +17,6 @@ fn refused(edit: impl FnOnce(&Cluster, &mut toml::Table)) -> String {
     edit(&cluster, &mut file);
     std::fs::write(config, toml::to_string(&file).unwrap()).unwrap();
     said(&["node", "--config", config.to_str().unwrap()])
-}
-
-/// Runs the binary, which must fail, and returns what it says: one line, no panic.
-fn said(arguments: &[&str]) -> String {
-    let ended = output(arguments);
-    let says = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {says}");
-    assert!(!says.contains("panicked"), "{says}");
-    let complaints: Vec<_> = says.lines().filter(|line| line.starts_with("homing: ")).collect();
-    assert_eq!(complaints.len(), 1, "{says}");
-    complaints[0].to_owned()
-}
-
-#[track_caller]
-fn assert_says(says: &str, wanted: &[&str]) {
-    for wanted in wanted {
-        assert!(says.contains(wanted), "{wanted:?} is missing: {says}");
-    }
 }
 
 #[test]
@@ -57,6 +39,63 @@ fn a_wrong_configuration_is_named_with_its_remedy() {
 }
 
 #[test]
+fn a_limit_that_would_overflow_is_named() {
+    for (key, value, most) in [
+        ("max_message", i64::MAX, "4294967295"),
+        ("max_header_block", i64::MAX, "16777216"),
+        ("max_connections", i64::MAX, "1000000"),
+        ("max_client_connections", i64::MAX, "1000000"),
+        ("max_in_flight", i64::MAX, "10000000"),
+        ("connections_per_peer", i64::MAX, "1024"),
+        ("deadline_ms", i64::MAX, "86400000"),
+        ("drain_ms", i64::MAX, "86400000"),
+        ("max_client_connections", 0, "1 to 1000000"),
+    ] {
+        let says = refused(|_, file| {
+            file["limits"].as_table_mut().unwrap().insert(key.to_owned(), value.into());
+        });
+        assert_says(&says, &[&format!("limits.{key}"), &value.to_string(), most]);
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_from_what_fails() {
+    for (arguments, says) in [
+        (["kv", "get", "", "key"].as_slice(), "the space"),
+        (&["kv", "put", "acme", "key", "value", "--idempotency-key", "7"], "no UUIDv7"),
+        (&["kv", "get", "acme", "key", "--timeout-ms", "18446744073709551615"], "--timeout-ms"),
+        (&["route", ""], "the space"),
+        (&["table", ""], "the space"),
+        (&["table", "apply", "table.json", "--to", "N1"], "--to"),
+        (&["status", "--node", "here"], "\"here\" is no address"),
+        (&["dev", "--transport", "tcp"], "\"tcp\" is no transport"),
+        (&["dev", "--nodes", "33"], "1..=32"),
+        (&["init", "--out", "new", "--transport", "tcp"], "\"tcp\" is no transport"),
+        (&["init", "--out", "new", "--cluster", "Prod"], "--cluster"),
+        (&["init", "--out", "new", "--nodes", "257"], "1..=256"),
+        (&["init", "--out", "new", "--host", "10.0.0.1"], "gives every node one address"),
+        (&["init", "--out", "new", "--host", "10.0.0.{}:7400"], "is no host"),
+    ] {
+        let said = usage(arguments);
+        assert!(said.contains(says), "{arguments:?}: {says:?} is missing: {said}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_cannot_be_written_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = homing().args(["completions", "bash"]).stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert_says(&String::from_utf8_lossy(&ended.stderr), &["can't write the answer", "No space left"]);
+    // A reader that has seen enough is no failure.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = homing().args(["completions", "bash"]).stdout(writer).output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[test]
 fn a_wrong_certificate_is_named_with_its_remedy() {
     let tls = |file: &mut toml::Table, key: &str, value: String| {
         file["tls"].as_table_mut().unwrap().insert(key.to_owned(), value.into());
@@ -68,10 +107,10 @@ fn a_wrong_certificate_is_named_with_its_remedy() {
         tls(file, "key", "n2.key".to_owned());
     });
     assert_says(&says, &["the certificate is n2's, not n1's"]);
-    let says = refused(|_, file| {
+    let says = refused(|cluster, file| {
         let other = Cluster::prepare(Layout::five("grpc"));
         let ca = std::fs::read(other.nodes[0].config.with_file_name("ca.pem")).unwrap();
-        let foreign = std::env::temp_dir().join(format!("homing-foreign-ca-{}.pem", std::process::id()));
+        let foreign = cluster.nodes[0].config.with_file_name("foreign.pem");
         std::fs::write(&foreign, ca).unwrap();
         tls(file, "ca", foreign.to_str().unwrap().to_owned());
     });
@@ -120,7 +159,7 @@ async fn a_port_in_use_and_a_foreign_data_folder_are_named(wire: &'static str) {
     file.insert("data".to_owned(), data.to_str().unwrap().into());
     std::fs::write(config, toml::to_string(&file).unwrap()).unwrap();
     let says = said(&["node", "--config", config.to_str().unwrap()]);
-    assert_says(&says, &["n2", "n1", "data"]);
+    assert_says(&says, &["data", "belongs to node n2"]);
 }
 
 on_each_wire!(a_wrong_request_gets_one_clear_status_and_changes_nothing);
@@ -192,6 +231,4 @@ async fn an_unknown_node_is_named(wire: &'static str) {
     assert_says(&says, &["n9 is no node of this cluster"]);
     let says = said(&["status", "--node", "127.0.0.1:1"]);
     assert_says(&says, &["no node answers at 127.0.0.1:1"]);
-    let says = said(&["status", "--node", "here"]);
-    assert_says(&says, &["\"here\" is no address"]);
 }

@@ -1,6 +1,7 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -175,6 +176,25 @@ impl Process {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Waits until the process has logged this.
+    pub(crate) async fn logs(&self, text: &str) {
+        self.logs_again(text, 1).await;
+    }
+
+    /// Waits until its processes have logged this so many times.
+    pub(crate) async fn logs_again(&self, text: &str, times: usize) {
+        let started = Instant::now();
+        while self.log().matches(text).count() < times {
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "{} does not log {text:?}: {}",
+                self.id,
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
@@ -261,12 +281,33 @@ impl Drop for Process {
     }
 }
 
-/// Loopback addresses that no other test uses: by the process (nextest gives each test one) and a count within it.
+/// Loopback addresses that no other test uses: a network of this process (nextest gives each test one) and a count
+/// within it.
 fn own_hosts() -> String {
     static CLUSTERS: AtomicU8 = AtomicU8::new(0);
+    static NETWORK: LazyLock<Network> = LazyLock::new(Network::claim);
     let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    // 127.0.x.y is left to people.
-    let network = Ipv4Addr::new(127, high | 1, low, 0).octets();
-    format!("{}.{}.{}.{}{{}}", network[0], network[1], network[2], cluster % 24 + 1)
+    let [a, b, c, _] = NETWORK.address.octets();
+    format!("{a}.{b}.{c}.{}{{}}", cluster % 24 + 1)
+}
+
+/// A network of 256 addresses, for as long as this process lives.
+struct Network {
+    address: Ipv4Addr,
+    /// Who has this listener has the network.
+    _claim: TcpListener,
+}
+
+impl Network {
+    fn claim() -> Self {
+        let candidates = (std::process::id()..).map(|number| {
+            let [_, _, high, low] = number.to_be_bytes();
+            // 127.0.x.y is left to people.
+            Ipv4Addr::new(127, high | 1, low, 254)
+        });
+        let mut claims =
+            candidates.filter_map(|address| Some((address, TcpListener::bind((address, 7_399)).ok()?)));
+        let (address, claim) = claims.next().unwrap();
+        Self { address, _claim: claim }
+    }
 }

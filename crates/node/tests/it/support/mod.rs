@@ -3,7 +3,9 @@
 mod client;
 mod cluster;
 mod owners;
+mod said;
 
 pub(crate) use client::{Kv, Served, every};
-pub(crate) use cluster::{Cluster, Layout, Process, output};
+pub(crate) use cluster::{Cluster, Layout, Process, homing, output};
 pub(crate) use owners::OwnersOf;
+pub(crate) use said::{assert_says, said, usage};
