@@ -5,6 +5,7 @@
 
 mod admin;
 mod ask;
+mod certificates;
 mod cli;
 mod clock;
 mod commands;

@@ -39,8 +39,10 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     let drain = config.drain;
     let file = config.file.clone();
     let table_file = TableFile::new(&config.data);
+    let renewing = config.certificates.clone().follow(Arc::clone(&config.credentials));
     let node = start(config, admin_address, &table_file).await?;
     let following = tokio::spawn(table_file.follow(Arc::clone(node.table())));
+    let renewing = tokio::spawn(renewing);
     tracing::info!(
         id = %node.id(),
         node = node.address(),
@@ -65,6 +67,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
         }
     };
     following.abort();
+    renewing.abort();
     let _ = stop_admin.send(());
     serving.abort();
     Ok(code)

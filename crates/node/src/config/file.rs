@@ -88,6 +88,8 @@ pub(crate) struct LimitsFile {
     pub(crate) max_in_flight: usize,
     /// Connections from peers.
     pub(crate) max_connections: usize,
+    /// Handshakes with peers under way at a time.
+    pub(crate) max_handshakes: usize,
     /// Connections from clients.
     pub(crate) max_client_connections: usize,
     /// Payload connections to each peer.
@@ -107,6 +109,7 @@ impl Default for LimitsFile {
             max_header_block: wire.max_header_block,
             max_in_flight: router.max_in_flight,
             max_connections: wire.max_connections,
+            max_handshakes: wire.max_handshakes,
             max_client_connections: homing::ClientLimits::default().max_connections,
             connections_per_peer: homing::PoolOptions::default().connections,
             deadline_ms: 10_000,

@@ -11,7 +11,7 @@ use homing::{Locality, Member, Name, NodeId, WIRES, Wire};
 
 use super::ConfigFile;
 use super::file::NodeFile;
-use crate::clock;
+use crate::certificates;
 
 /// A configuration that was checked: nothing in it is wrong in itself.
 pub(crate) struct Config {
@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) admin: SocketAddr,
     /// `client` or `admin` can be reached by others, without TLS, and that was allowed.
     pub(crate) exposed: bool,
+    pub(crate) certificates: certificates::Files,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) table: TableSource,
     pub(crate) nodes: Vec<Member>,
@@ -90,10 +91,16 @@ impl Config {
         let client = socket("listen.client", &file.listen.client)?;
         let admin = socket("listen.admin", &file.listen.admin)?;
         let exposed = exposed(&file, client, admin)?;
+        let certificates = certificates::Files {
+            ca: file.tls.ca.clone(),
+            certificate: file.tls.certificate.clone(),
+            key: file.tls.key.clone(),
+        };
         let limits = homing::Limits {
             max_message: within("limits.max_message", file.limits.max_message, 1, u32::MAX.into())?,
             max_header_block: within("limits.max_header_block", file.limits.max_header_block, 1, 16 << 20)?,
             max_connections: within("limits.max_connections", file.limits.max_connections, 1, 1_000_000)?,
+            max_handshakes: within("limits.max_handshakes", file.limits.max_handshakes, 1, 1_000_000)?,
             ..homing::Limits::default()
         };
         let mut router = homing::RouterOptions {
@@ -109,7 +116,8 @@ impl Config {
             client,
             admin,
             exposed,
-            credentials: Arc::new(credentials(&file, &cluster, &id)?),
+            credentials: Arc::new(certificates.load(&cluster, &id)?),
+            certificates,
             table: match file.table.source.as_str() {
                 "placement" => TableSource::Placement { replicas: replicas(file.table.replicas)? },
                 "none" => TableSource::None,
@@ -225,17 +233,6 @@ fn exposed(file: &ConfigFile, client: SocketAddr, admin: SocketAddr) -> Result<b
         }
     }
     Ok(false)
-}
-
-fn credentials(file: &ConfigFile, cluster: &ClusterName, id: &NodeId) -> Result<Credentials> {
-    let read = |key: &str, path: &Path| {
-        std::fs::read(path).with_context(|| format!("tls.{key}: can't read {}", path.display()))
-    };
-    let ca = read("ca", &file.tls.ca)?;
-    let certificate = read("certificate", &file.tls.certificate)?;
-    let key = read("key", &file.tls.key)?;
-    Credentials::from_pem(cluster.clone(), id.clone(), &ca, &certificate, &key, clock::since_epoch())
-        .context("tls")
 }
 
 /// The longest time that a key may name, in milliseconds: a day.

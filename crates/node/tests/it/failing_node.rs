@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::on_each_wire;
-use crate::support::{Cluster, Kv, Layout, OwnersOf, every};
+use crate::support::{Cluster, Kv, Layout, OwnersOf, Reads, every};
 
 const SPACES: usize = 200;
 
@@ -24,7 +24,7 @@ async fn no_read_fails_while_a_node_is_killed(wire: &'static str) {
     for killed in 0..cluster.nodes.len() {
         let survivors: Vec<Kv> =
             (0..cluster.nodes.len()).filter(|i| *i != killed).map(|i| cluster.kv(i)).collect();
-        let load = Reads::start(survivors);
+        let load = Reads::start(survivors, (0..SPACES).map(space).collect());
         load.passed(500).await;
         cluster.nodes[killed].kill();
         load.passed(2_000).await;
@@ -119,58 +119,6 @@ async fn fill(cluster: &Cluster) {
         }
     })
     .await;
-}
-
-/// A steady load of reads through some nodes.
-struct Reads {
-    stop: Arc<AtomicBool>,
-    passed: Arc<AtomicUsize>,
-    readers: JoinSet<Vec<String>>,
-}
-
-impl Reads {
-    fn start(entries: Vec<Kv>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let passed = Arc::new(AtomicUsize::new(0));
-        let mut readers = JoinSet::new();
-        for (reader, kv) in entries.into_iter().enumerate() {
-            let (stop, passed) = (Arc::clone(&stop), Arc::clone(&passed));
-            readers.spawn(async move {
-                let mut failures = Vec::new();
-                for i in (reader * 31)..usize::MAX {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    match kv.get(&space(i % SPACES), "key").await {
-                        Ok(served) if served.value.as_deref() == Some(b"value") => {}
-                        other => failures.push(format!("{other:?}")),
-                    }
-                    passed.fetch_add(1, Ordering::Relaxed);
-                }
-                failures
-            });
-        }
-        Self { stop, passed, readers }
-    }
-
-    /// Waits until this many more reads have passed.
-    async fn passed(&self, more: usize) {
-        let wanted = self.passed.load(Ordering::Relaxed) + more;
-        let started = Instant::now();
-        while self.passed.load(Ordering::Relaxed) < wanted {
-            assert!(started.elapsed() < Duration::from_secs(60), "the reads hang");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    async fn stop(mut self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut failures = Vec::new();
-        while let Some(ended) = self.readers.join_next().await {
-            failures.extend(ended.unwrap());
-        }
-        failures
-    }
 }
 
 /// Writers that note what was acknowledged, each through another node than the one that will be killed.

@@ -3,9 +3,11 @@
 mod client;
 mod cluster;
 mod owners;
+mod reads;
 mod said;
 
 pub(crate) use client::{Kv, Served, every};
 pub(crate) use cluster::{Cluster, Layout, Process, homing, output};
 pub(crate) use owners::OwnersOf;
+pub(crate) use reads::Reads;
 pub(crate) use said::{assert_says, said, usage};
