@@ -173,3 +173,46 @@ fn one_line(text: &str, error: &toml::de::Error) -> String {
         None => error.message().replace('\n', " "),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_documented() {
+        let text = || "x".to_owned();
+        let file = ConfigFile {
+            cluster: text(),
+            id: text(),
+            data: text().into(),
+            service: text(),
+            service_dedupes: false,
+            listen: ListenFile { node: Some(text()), client: text(), admin: text(), insecure: false },
+            tls: TlsFile { ca: text().into(), certificate: text().into(), key: text().into() },
+            table: TableFile::default(),
+            limits: LimitsFile::default(),
+            nodes: vec![NodeFile {
+                id: text(),
+                address: text(),
+                transport: Some(text()),
+                region: Some(text()),
+                zone: Some(text()),
+                rack: Some(text()),
+                weight: 1,
+            }],
+        };
+        let documented = include_str!("../../../../docs/CONFIGURATION.md");
+        for (section, value) in toml::Table::try_from(file).unwrap() {
+            let keys = match &value {
+                toml::Value::Table(table) => table.keys().map(|key| format!("{section}.{key}")).collect(),
+                toml::Value::Array(entries) => {
+                    entries[0].as_table().unwrap().keys().map(|key| format!("{section}.{key}")).collect()
+                }
+                _ => vec![section],
+            };
+            for key in keys {
+                assert!(documented.contains(&format!("`{key}`")), "{key} is not in docs/CONFIGURATION.md");
+            }
+        }
+    }
+}
