@@ -77,7 +77,8 @@ impl Router {
             call,
         };
         let ended = match self.admit() {
-            Some(_place) => self.drive(&mut driven).await,
+            // The call is under way until its answer has been read.
+            Some(place) => self.drive(&mut driven).await.map(|reply| reply.holding(place)),
             None => {
                 driven.trail.push(&self.me, Outcome::Overloaded, self.overloaded_reason());
                 Err(Verdict::Exhausted { last: Some(Outcome::Overloaded) })

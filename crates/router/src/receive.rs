@@ -41,11 +41,11 @@ impl Handler for Receiver {
             match head.kind {
                 Kind::Direct(to) => router.answer_direct(from, &to, request).await,
                 Kind::Routed(routed) => {
-                    let Some(_place) = router.admit() else {
+                    let Some(place) = router.admit() else {
                         return retry_later(Outcome::Overloaded, SOON, router.overloaded_reason());
                     };
                     let arrived = Arrived { routed, deadline, traceparent: head.traceparent };
-                    router.receive(from, arrived, request).await
+                    router.receive(from, arrived, request).await.holding(place)
                 }
             }
         })

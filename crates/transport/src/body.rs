@@ -1,7 +1,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -58,6 +58,12 @@ impl Body {
         Self(Inner::Stream(Box::pin(http_body_util::BodyExt::map_err(body, BodyError::from_source))))
     }
 
+    /// The same body, which keeps `held` until it has ended or is dropped. One that is in hand keeps nothing.
+    #[must_use]
+    pub fn holding<T: Send + Unpin + 'static>(self, held: T) -> Self {
+        if self.bytes().is_some() { self } else { Self::new(Holding { body: self, held: Some(held) }) }
+    }
+
     /// The bytes, if all are in hand.
     #[must_use]
     pub const fn bytes(&self) -> Option<&Bytes> {
@@ -80,6 +86,35 @@ impl BodyError {
             source = this.source();
         }
         Self::Source(error.to_string())
+    }
+}
+
+struct Holding<T> {
+    body: Body,
+    held: Option<T>,
+}
+
+impl<T: Unpin> HttpBody for Holding<T> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
+            self.held = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

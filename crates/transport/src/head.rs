@@ -103,6 +103,13 @@ impl Reply {
         Self { head, response: http::Response::new(Body::empty()) }
     }
 
+    /// The same reply, whose body keeps `held` as [`Body::holding`] says.
+    #[must_use]
+    pub fn holding<T: Send + Unpin + 'static>(self, held: T) -> Self {
+        let Self { head, response } = self;
+        Self { head, response: response.map(|body| body.holding(held)) }
+    }
+
     /// A reply that says what became of the request, and why.
     #[must_use]
     pub fn of(outcome: Outcome, reason: impl Into<String>) -> Self {

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use homing_failover::Verdict;
 use homing_router::RouterOptions;
-use homing_transport::Kind;
+use homing_transport::{Body, BodyError, Kind};
 use homing_types::{Access, Outcome};
-use tokio::sync::Semaphore;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::support::{Behaviour, Cluster, Served, Setup, call, eventually, group, routed};
+use crate::support::{Behaviour, Cluster, Served, Setup, call, eventually, group, routed, within};
 
 fn small(max_in_flight: usize) -> Setup {
     Setup { options: RouterOptions { max_in_flight, ..RouterOptions::default() }, ..Setup::default() }
@@ -58,4 +61,22 @@ async fn an_entry_at_its_limit_refuses_at_once() {
         }
     }
     assert_eq!(cluster.counted("homing_overloaded_total"), 1);
+}
+
+/// A reply that streams takes its places, at the entry and at the owner, until it was read.
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_under_way_until_it_was_read() {
+    let cluster = Cluster::with(["a1", "b1"], small(1));
+    cluster.all_learn(group(5, &["b1"]));
+    cluster.node("b1").service.always(Behaviour::Stream);
+    let (sender, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
+    let pieces = StreamBody::new(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
+    let streaming = cluster.send("a1", call(Access::Write), Body::new(pieces)).await.unwrap();
+    let error = cluster.call("a1", call(Access::Read)).await.unwrap_err();
+    assert_eq!(error.verdict, Verdict::Exhausted { last: Some(Outcome::Overloaded) });
+    assert_eq!(cluster.node("b1").router.in_flight(), 1);
+    drop(sender);
+    within("the stream", streaming.response.into_body().collect()).await.unwrap();
+    assert_eq!(cluster.node("a1").router.in_flight(), 0);
+    eventually("b1 is free again", || cluster.node("b1").router.in_flight() == 0).await;
 }
