@@ -54,18 +54,7 @@ pub async fn it_ends_the_wait_for_the_head(fixture: &dyn Fixture) {
 
 /// The reply stops in the middle of its body: the body fails, and its source is dropped.
 pub async fn it_ends_the_body_of_the_reply(fixture: &dyn Fixture) {
-    let (feeds, mut started) = mpsc::unbounded_channel::<Feed>();
-    let streaming = handler(move |call| {
-        let body = if call.head.remaining.is_some() {
-            let (feed, body) = feed();
-            feeds.send(feed).expect("the case waits for it");
-            body
-        } else {
-            call.request.into_body()
-        };
-        async { ok(body) }
-    });
-    let stage = Stage::new(fixture, streaming).await;
+    let (stage, mut started) = streaming(fixture).await;
     let reply = send(&*stage.connection, soon(), post(Body::empty())).await.expect("a reply");
     let feed = within("the handler", started.recv()).await.expect("the handler ran");
     feed.data("first").await;
@@ -118,18 +107,7 @@ pub async fn it_ends_the_body_of_the_request(fixture: &dyn Fixture) {
 pub async fn it_ends_replies_that_nobody_reads(fixture: &dyn Fixture) {
     const REPLIES: usize = 16;
     const PIECE: usize = 64 << 10;
-    let (feeds, mut started) = mpsc::unbounded_channel::<Feed>();
-    let streaming = handler(move |call| {
-        let body = if call.head.remaining.is_some() {
-            let (feed, body) = feed();
-            feeds.send(feed).expect("the case waits for it");
-            body
-        } else {
-            call.request.into_body()
-        };
-        async { ok(body) }
-    });
-    let stage = Stage::new(fixture, streaming).await;
+    let (stage, mut started) = streaming(fixture).await;
     let mut unread = Vec::new();
     let mut endless = Vec::new();
     for _ in 0..REPLIES {
@@ -142,6 +120,22 @@ pub async fn it_ends_replies_that_nobody_reads(fixture: &dyn Fixture) {
     }
     stage.still_works().await;
     drop(unread);
+}
+
+/// A handler whose replies are fed by hand, where there is a deadline.
+async fn streaming(fixture: &dyn Fixture) -> (Stage, mpsc::UnboundedReceiver<Feed>) {
+    let (feeds, started) = mpsc::unbounded_channel();
+    let handler = handler(move |call| {
+        let body = if call.head.remaining.is_some() {
+            let (feed, body) = feed();
+            feeds.send(feed).expect("the case waits for it");
+            body
+        } else {
+            call.request.into_body()
+        };
+        async { ok(body) }
+    });
+    (Stage::new(fixture, handler).await, started)
 }
 
 fn soon() -> Head {
