@@ -35,14 +35,6 @@ pub struct Tried {
     pub times: u32,
 }
 
-impl CallError {
-    /// Whether the request may have been executed all the same.
-    #[must_use]
-    pub const fn maybe_executed(&self) -> bool {
-        matches!(self.verdict, Verdict::Ambiguous)
-    }
-}
-
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { space, access, verdict, attempts, took, tried } = self;

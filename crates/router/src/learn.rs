@@ -18,7 +18,7 @@ use crate::service::DirectError;
 pub const GROUP_PATH: &str = "/homing.v1.Table/Group";
 
 /// The largest group that travels with a request or a reply, in bytes; a larger one is pulled.
-pub const MAX_CARRIED_GROUP: usize = 8 << 10;
+const MAX_CARRIED_GROUP: usize = 8 << 10;
 
 impl Router {
     /// Applies an encoded group. What is older than what is known, or can't be right, changes nothing.

@@ -31,7 +31,7 @@ pub use directory::{Directory, Node};
 pub use error::{CallError, Tried};
 pub use explain::{Placed, Route};
 pub use http_service::{Deadline, HttpService, decline};
-pub use learn::{GROUP_PATH, MAX_CARRIED_GROUP};
+pub use learn::GROUP_PATH;
 pub use pool::{Pool, PoolOptions};
 pub use router::{Router, RouterBuilder, RouterOptions};
 pub use service::{Declined, DirectError, DirectService, Granted, Peers, Service};

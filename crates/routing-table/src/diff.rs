@@ -6,10 +6,8 @@ use thiserror::Error;
 use crate::table::MAX_PINS;
 use crate::{Group, MAX_NODES};
 
-/// The most groups of one diff: all there are.
-pub const MAX_DIFF_GROUPS: usize = homing_types::SLOTS;
-
-/// A batch of groups, published all or nothing. A slot stands in it at most once.
+/// A batch of groups, published all or nothing. A slot stands in it at most once, so it has at most
+/// [`SLOTS`](homing_types::SLOTS) groups.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
     groups: BTreeMap<Slot, Group>,

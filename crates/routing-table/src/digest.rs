@@ -19,14 +19,6 @@ const LEAVES: usize = SLOTS / BRANCHES;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest(u64);
 
-impl Digest {
-    /// The digest as a number.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

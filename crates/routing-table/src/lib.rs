@@ -24,7 +24,7 @@ mod snapshot;
 mod table;
 mod wire;
 
-pub use diff::{Diff, DiffError, MAX_DIFF_GROUPS};
+pub use diff::{Diff, DiffError};
 pub use digest::{BRANCHES, Digest};
 pub use group::Group;
 pub use nodes::MAX_NODES;

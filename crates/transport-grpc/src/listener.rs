@@ -55,21 +55,7 @@ impl GrpcListener {
         handler: Arc<dyn Handler>,
     ) -> Result<Self, ListenError> {
         let listener = listen(address).map_err(|source| ListenError::address(address, source))?;
-        Self::serve(listener, credentials, limits, handler)
-    }
-
-    /// Serves what a socket that listens already accepts.
-    ///
-    /// # Errors
-    /// [`ListenError`] if the socket has no address, or TLS can't be set up.
-    pub fn serve(
-        listener: TcpListener,
-        credentials: Arc<Credentials>,
-        limits: Limits,
-        handler: Arc<dyn Handler>,
-    ) -> Result<Self, ListenError> {
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let address = listener.local_addr().map_err(|source| ListenError::address(unknown, source))?;
+        let address = listener.local_addr().map_err(|source| ListenError::address(address, source))?;
         let tls = TlsAcceptor::from(Arc::new(credentials.server_config(ALPN)?));
         let (phase, receiver) = watch::channel(Phase::Running);
         let shared = Shared { credentials, tls, limits, handler, phase: receiver };

@@ -58,19 +58,6 @@ impl QuicListener {
         handler: Arc<dyn Handler>,
     ) -> Result<Self, QuicError> {
         let socket = UdpSocket::bind(address).map_err(|source| QuicError::Bind { address, source })?;
-        Self::from_socket(socket, credentials, limits, handler)
-    }
-
-    /// Listens on a socket that is bound already. It must be called within a tokio runtime.
-    ///
-    /// # Errors
-    /// [`QuicError`] if socket, credentials or limits can't be used.
-    pub fn from_socket(
-        socket: UdpSocket,
-        credentials: Arc<Credentials>,
-        limits: Limits,
-        handler: Arc<dyn Handler>,
-    ) -> Result<Self, QuicError> {
         let server = config::server(&credentials, &limits)?;
         let address = socket.local_addr().map_err(QuicError::Socket)?;
         let runtime = Arc::new(TokioRuntime);

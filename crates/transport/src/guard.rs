@@ -31,7 +31,7 @@ pub struct TooLarge {
 /// Follows gRPC's length-prefixed messages through a body without copying or keeping anything
 /// (gRPC over HTTP/2, "Length-Prefixed-Message": one byte of flags, four of length, big-endian).
 #[derive(Debug, Clone)]
-pub struct MessageMeter {
+pub(crate) struct MessageMeter {
     limit: u64,
     prefix: [u8; 5],
     prefix_len: usize,
@@ -41,7 +41,7 @@ pub struct MessageMeter {
 impl MessageMeter {
     /// A meter for messages of at most `limit` bytes.
     #[must_use]
-    pub const fn new(limit: u64) -> Self {
+    pub(crate) const fn new(limit: u64) -> Self {
         Self { limit, prefix: [0; 5], prefix_len: 0, message_left: 0 }
     }
 
@@ -49,7 +49,7 @@ impl MessageMeter {
     ///
     /// # Errors
     /// [`TooLarge`] as soon as the length of a message over the limit was seen, before its bytes.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), TooLarge> {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), TooLarge> {
         loop {
             let skipped = self.message_left.min(bytes.len());
             self.message_left -= skipped;

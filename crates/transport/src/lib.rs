@@ -30,7 +30,7 @@ mod traits;
 
 pub use body::{Body, BodyError};
 pub use error::{SendError, SendErrorKind, Sent};
-pub use guard::{MessageMeter, TooLarge};
+pub use guard::TooLarge;
 pub use head::{Head, Kind, Reply, ReplyHead, Routed};
 pub use limits::Limits;
 pub use serve::{Outgoing, is_grpc, prepare, serve};

@@ -8,7 +8,7 @@ use super::read::meta;
 use super::tables::{DATA, DataKey, Meta, RECORDS, decode_record, number, stored_key, stored_value};
 use super::{Store, StoreError};
 use crate::limits::{MAX_BYTES, OVERHEAD};
-use crate::{Item, Key, Part, Position};
+use crate::{Item, Key, Part};
 
 /// A full copy of a space as it was when the export began, in parts.
 ///
@@ -37,12 +37,6 @@ impl Store {
 }
 
 impl Export {
-    /// The last entry that the copy contains.
-    #[must_use]
-    pub const fn position(&self) -> Position {
-        self.meta.committed
-    }
-
     /// The next part, of at most [`MAX_BYTES`] or one item; `None` after the last.
     ///
     /// # Errors
