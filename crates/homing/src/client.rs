@@ -34,6 +34,7 @@ pub struct Client {
 struct Shared {
     address: String,
     authority: Authority,
+    keepalive: Option<Duration>,
     /// Held across the one connect under way, so that others wait for it and don't connect too.
     connection: Mutex<Option<SendRequest<Body>>>,
 }
@@ -44,12 +45,23 @@ impl Client {
     /// # Errors
     /// [`ClientError::Address`] if that is no address.
     pub fn new(address: &str) -> Result<Self, ClientError> {
+        Self::with(address, Some(KEEPALIVE))
+    }
+
+    /// A client of somebody's service, which is not probed: gRPC servers hang up on who probes more often than they like,
+    /// and each call there has a deadline anyway.
+    pub(crate) fn of_service(address: &str) -> Result<Self, ClientError> {
+        Self::with(address, None)
+    }
+
+    fn with(address: &str, keepalive: Option<Duration>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address { address: address.chars().take(80).collect() };
         let authority: Authority = address.parse().map_err(|_| wrong())?;
         if authority.port_u16().is_none() {
             return Err(wrong());
         }
-        let shared = Shared { address: address.to_owned(), authority, connection: Mutex::new(None) };
+        let shared =
+            Shared { address: address.to_owned(), authority, keepalive, connection: Mutex::new(None) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -92,7 +104,7 @@ impl Client {
         let _ = stream.set_nodelay(true);
         let (connection, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(KEEPALIVE)
+            .keep_alive_interval(self.shared.keepalive)
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(1 << 20)
@@ -166,17 +178,31 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_node_that_hangs_is_given_up() {
-        // Its system accepts; nobody ever reads.
+    /// An address where the system accepts, and nobody ever reads.
+    async fn hanging() -> (TcpListener, String) {
         let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = hangs.local_addr().unwrap().to_string();
-        let client = Client::new(&address).unwrap();
+        (hangs, address)
+    }
+
+    /// What becomes of a request within three probes, where nothing comes from outside: what passes is time alone.
+    async fn sent(client: Client) -> Option<Result<Response<Body>, ClientError>> {
         client.connection().await.unwrap();
-        // From here on nothing comes from outside: what passes is time alone.
         tokio::time::pause();
         let sending = client.send(Request::get("/").body(Body::empty()).unwrap());
-        let error = tokio::time::timeout(3 * KEEPALIVE, sending).await.unwrap().unwrap_err();
+        tokio::time::timeout(3 * KEEPALIVE, sending).await.ok()
+    }
+
+    #[tokio::test]
+    async fn a_node_that_hangs_is_given_up() {
+        let (_hangs, address) = hanging().await;
+        let error = sent(Client::new(&address).unwrap()).await.unwrap().unwrap_err();
         assert!(matches!(&error, ClientError::Lost { address: lost, .. } if *lost == address), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_service_is_not_probed() {
+        let (_hangs, address) = hanging().await;
+        assert!(sent(Client::of_service(&address).unwrap()).await.is_none());
     }
 }

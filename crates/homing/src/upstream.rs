@@ -31,7 +31,7 @@ impl Upstream {
     /// # Errors
     /// [`ClientError::Address`] if that is no address.
     pub fn new(address: &str, dedupes: bool) -> Result<Self, ClientError> {
-        Ok(Self { client: Client::new(address)?, dedupes })
+        Ok(Self { client: Client::of_service(address)?, dedupes })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::admin::{self, Admin};
 use crate::cli::{CheckConfigArgs, NodeArgs};
 use crate::config::{Config, Overrides, Serve};
 use crate::signals::Signals;
-use crate::start_table::StartTable;
+use crate::start_table::start_table;
 use crate::table_file::TableFile;
 use crate::{logs, output};
 
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     let table_file = TableFile::new(&config.data);
     let renewing = config.certificates.clone().follow(Arc::clone(&config.credentials));
     let node = start(config, admin_address, &table_file).await?;
-    let following = tokio::spawn(table_file.follow(Arc::clone(node.table())));
+    let following = tokio::spawn(table_file.clone().follow(Arc::clone(node.table())));
     let renewing = tokio::spawn(renewing);
     tracing::info!(
         id = %node.id(),
@@ -68,6 +68,10 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     };
     following.abort();
     renewing.abort();
+    // What was learned since it last looked.
+    if let Err(error) = table_file.write(admin.node().table()) {
+        tracing::error!(%error, "the table can't be written");
+    }
     let _ = stop_admin.send(());
     serving.abort();
     Ok(code)
@@ -76,14 +80,14 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
 /// `homing check-config`: all that can be told without starting.
 pub(crate) fn check(args: &CheckConfigArgs) -> Result<()> {
     let config = Config::load(&args.file, Overrides::default())?;
-    StartTable::of(&config, &TableFile::new(&config.data))?;
+    start_table(&config, &TableFile::new(&config.data))?;
     output::say(&format!("{}: {} of cluster {} is right", args.file.display(), config.id, config.cluster));
     Ok(())
 }
 
 async fn start(config: Config, admin: SocketAddr, table_file: &TableFile) -> Result<Node> {
-    let StartTable { given, whole } = StartTable::of(&config, table_file)?;
-    let authority = StaticAuthority::new(&given);
+    let table = start_table(&config, table_file)?;
+    let authority = StaticAuthority::new(&table);
     let keeping = table_file.clone();
     let info = json!({
         "id": config.id.as_str(),
@@ -97,7 +101,7 @@ async fn start(config: Config, admin: SocketAddr, table_file: &TableFile) -> Res
         listen: config.listen,
         wire: config.wire,
         client_listen: Some(config.client),
-        table: vec![whole],
+        table: vec![table],
         authority: Arc::new(authority),
         keep_table: Some(Arc::new(move |table| {
             let path = keeping.path().display();

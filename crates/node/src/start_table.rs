@@ -5,6 +5,9 @@
 //! under an epoch that was kept, the node does not start: an epoch is minted once, and of two nodes that took its owners
 //! from one or the other, both would be primary under it. So neither an edited list of nodes nor a version that places
 //! otherwise moves an owner silently; `table.source = "none"` goes on with what was kept, whatever would be placed now.
+//!
+//! A node that kept nothing can't tell. One that joins a cluster with tables of its own, or comes back without its data,
+//! must be given `table.source = "none"` and learns from the others.
 
 use anyhow::{Context, Result, bail};
 use homing::routing_table::{Diff, RoutingTable};
@@ -17,39 +20,26 @@ use crate::table_file::TableFile;
 /// The epoch of a table that every node computes for itself. A table that the operator applies has a higher one.
 const FIRST_EPOCH: Epoch = Epoch::new(1);
 
-/// What a node knows when it starts.
-pub(crate) struct StartTable {
-    /// What the configuration gives. It may be empty: then the node learns from its peers.
-    pub(crate) given: Diff,
-    /// That, and what was kept.
-    pub(crate) whole: Diff,
-}
-
-impl StartTable {
-    /// Reads and computes it. Changes nothing.
-    pub(crate) fn of(config: &Config, file: &TableFile) -> Result<Self> {
-        let given = given(config)?;
-        let kept = file.read()?.unwrap_or_default();
-        let whole = match join(&kept, &given)? {
-            Joined::Whole(whole) => whole,
-            Joined::Contradiction { slot, epoch, others } => {
-                let others = if others == 0 { String::new() } else { format!(" and {others} more") };
-                let kept = file.path().display();
-                match &config.table {
-                    TableSource::File(path) => bail!(
-                        "table.source: {} gives slot {slot}{others} other owners than {kept} does, under the same epoch {epoch}: \
-                         give them a higher epoch, or set table.source = \"none\" to go on with what was kept",
-                        path.display()
-                    ),
-                    _ => bail!(
-                        "nodes: placed now, slot {slot}{others} would have other owners than in {kept}, under the same epoch {epoch}: \
-                         restore nodes and table.replicas as they were; or set table.source = \"none\" on every node to go on with \
-                         what was kept, and give spaces other owners with `homing table apply`"
-                    ),
-                }
-            }
-        };
-        Ok(Self { given, whole })
+/// The table that a node starts with. It may be empty: then the node learns from its peers. Changes nothing.
+pub(crate) fn start_table(config: &Config, file: &TableFile) -> Result<Diff> {
+    let kept = file.read()?.unwrap_or_default();
+    let (slot, epoch, others) = match join(&kept, &given(config)?)? {
+        Joined::Whole(whole) => return Ok(whole),
+        Joined::Contradiction { slot, epoch, others: 0 } => (slot, epoch, String::new()),
+        Joined::Contradiction { slot, epoch, others } => (slot, epoch, format!(" and {others} more")),
+    };
+    let kept = file.path().display();
+    match &config.table {
+        TableSource::File(path) => bail!(
+            "table.source: {} gives slot {slot}{others} other owners than {kept} does, under the same epoch {epoch}: \
+             give them a higher epoch, or set table.source = \"none\" to go on with what was kept",
+            path.display()
+        ),
+        _ => bail!(
+            "nodes: placed now, slot {slot}{others} would have other owners than in {kept}, under the same epoch {epoch}: \
+             restore nodes and table.replicas as they were; or set table.source = \"none\" on every node to go on with \
+             what was kept, and give spaces other owners with `homing table apply`"
+        ),
     }
 }
 

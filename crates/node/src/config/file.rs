@@ -64,7 +64,8 @@ pub(crate) struct TlsFile {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TableFile {
     /// `placement`: computed from `nodes`, alike on each. `none`: learned from the others. Else a file, as
-    /// `homing table -o json` prints it.
+    /// `homing table -o json` prints it. What the node keeps in `data` goes before either, unless a file has a higher
+    /// epoch; a node that joins a cluster with tables of its own takes `none`.
     pub(crate) source: String,
     /// Replicas of each space, where `source` is `placement`.
     pub(crate) replicas: usize,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, getpid, getppid};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{self, SignalKind};
 
 use super::children::{Children, signal_child};
 use super::folder::Folder;
@@ -26,6 +27,9 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// How long a command may take to end whose `homing dev` was killed.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Tells the process between to kill the command. Were it killed itself, the command would go on.
+const KILL_IT: Signal = Signal::USR1;
 
 /// Starts a command that finds the cluster in its environment.
 pub(super) fn start(command: &[String], client: SocketAddr, data: &Path) -> Result<Child> {
@@ -48,13 +52,15 @@ pub(super) async fn run(
     children: &mut Children,
     signals: &mut Signals,
 ) -> Result<ExitCode> {
+    let mut told = false;
     loop {
         tokio::select! {
             status = command.wait() => return Ok(code(status?)),
             (id, status) = children.next_end() => report::ended(&id, status, folder),
             signal = signals.next() => {
                 if !from_terminal(signal) {
-                    signal_child(&command, signal);
+                    signal_child(&command, if told { KILL_IT } else { signal });
+                    told = true;
                 }
             }
         }
@@ -62,23 +68,25 @@ pub(super) async fn run(
 }
 
 /// `homing attend`, the process between: runs the command until it ends, or until `homing dev` is gone.
+///
+/// It hands on what it is told and counts nothing: a ctrl-C may come twice, from the terminal and from `homing dev`.
 pub(crate) async fn attend(args: AttendArgs) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let mut kill = unix::signal(SignalKind::user_defined1()).context("can't listen for signals")?;
     let program = &args.command[0];
     let mut command = Command::new(program)
         .args(&args.command[1..])
         .spawn()
         .with_context(|| format!("can't run {program}"))?;
-    let mut told = false;
     loop {
         tokio::select! {
             status = command.wait() => return Ok(code(status?)),
             signal = signals.next() => {
                 if !from_terminal(signal) {
-                    signal_child(&command, if told { Signal::KILL } else { signal });
-                    told = true;
+                    signal_child(&command, signal);
                 }
             }
+            _ = kill.recv() => signal_child(&command, Signal::KILL),
             () = gone(args.parent) => break,
         }
     }
