@@ -32,6 +32,14 @@ pub use random::random;
 pub use upstream::Upstream;
 pub use wires::{WIRES, Wire, WireError};
 
+/// The headers by which a caller and a node speak.
+pub mod headers {
+    pub use homing_transport::wire::headers::{
+        ACCESS, ATTEMPTS, EPOCH, GRPC_TIMEOUT, HOPS, IDEMPOTENCY_KEY, OUTCOME, ROLE, SERVED_BY, SPACE,
+        SPACE_BIN, TIMEOUT_MS, write_space,
+    };
+}
+
 pub use homing_failover::{Backoff, Limits as CallLimits, Nearest, Policy, Verdict};
 pub use homing_placement as placement;
 pub use homing_router::{

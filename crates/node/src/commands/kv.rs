@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
-use homing::{Access, Client, IdempotencyKey, Space};
+use homing::{Access, Client, IdempotencyKey, Space, headers};
 use homing_kv::proto::kv_client::KvClient;
 use homing_kv::proto::{DeleteRequest, GetRequest, ListRequest, PutRequest, Version};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
@@ -160,7 +161,7 @@ impl Kv {
             Some(name) => name.parse().context("--idempotency-key")?,
             None => new_key(),
         };
-        request.metadata_mut().insert("homing-idempotency-key", name.to_string().parse()?);
+        request.metadata_mut().as_mut().insert(headers::IDEMPOTENCY_KEY, name.to_string().parse()?);
         Ok(request)
     }
 
@@ -168,17 +169,9 @@ impl Kv {
         let space = Space::new(space)?;
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
-        let metadata = request.metadata_mut();
-        metadata.insert("homing-access", MetadataValue::from_static(access.as_str()));
-        match space.as_str().parse() {
-            Ok(literal) if space.as_str().trim_ascii() == space.as_str() => {
-                metadata.insert("homing-space", literal);
-            }
-            _ => {
-                let bytes = MetadataValue::from_bytes(space.as_str().as_bytes());
-                metadata.insert_bin("homing-space-bin", bytes);
-            }
-        }
+        let said: &mut HeaderMap = request.metadata_mut().as_mut();
+        said.insert(headers::ACCESS, HeaderValue::from_static(access.as_str()));
+        headers::write_space(&space, said);
         Ok(request)
     }
 }
@@ -219,19 +212,21 @@ fn plain(value: &Value) -> String {
 }
 
 fn document(space: &str, key: &str, version: Option<Version>, metadata: &MetadataMap) -> Map<String, Value> {
-    let said = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
-    let number =
-        |name: &str| said(name).and_then(|text| text.parse::<u64>().ok()).map_or(Value::Null, Value::from);
-    let word = |name: &str| said(name).map_or(Value::Null, Value::from);
+    let answered: &HeaderMap = metadata.as_ref();
+    let said = |name: HeaderName| answered.get(name).and_then(|value| value.to_str().ok());
+    let number = |name: HeaderName| {
+        said(name).and_then(|text| text.parse::<u64>().ok()).map_or(Value::Null, Value::from)
+    };
+    let word = |name: HeaderName| said(name).map_or(Value::Null, Value::from);
     let pairs = [
         ("space", space.into()),
         ("key", key.into()),
         ("version", version_text(version)),
-        ("served_by", word("homing-served-by")),
-        ("role", word("homing-role")),
-        ("hops", number("homing-hops")),
-        ("epoch", number("homing-epoch")),
-        ("attempts", number("homing-attempts")),
+        ("served_by", word(headers::SERVED_BY)),
+        ("role", word(headers::ROLE)),
+        ("hops", number(headers::HOPS)),
+        ("epoch", number(headers::EPOCH)),
+        ("attempts", number(headers::ATTEMPTS)),
     ];
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
