@@ -1,21 +1,26 @@
 use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use homing_transport::tls::{CredentialsError, Roots, explain};
 use homing_transport::{Body, BoxFuture};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use http_body::Body as HttpBody;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-/// How long a connection may take.
+/// How long a connection may take, TLS and all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often a connection is probed, in use or not, and how long the node may take to answer a probe. A node that hangs
@@ -32,37 +37,58 @@ pub struct Client {
 }
 
 struct Shared {
+    /// As people know it, with `https://` if that is spoken.
     address: String,
     authority: Authority,
     keepalive: Option<Duration>,
+    tls: Option<Tls>,
     /// Held across the one connect under way, so that others wait for it and don't connect too.
     connection: Mutex<Option<SendRequest<Body>>>,
 }
 
+/// How a node's TLS is spoken to, and by which name it must show itself.
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
 impl Client {
-    /// A client of the node whose client listener is at `address`, `host:port`.
+    /// A client of the node whose client listener is at `address`, `host:port`, and has no TLS.
     ///
     /// # Errors
     /// [`ClientError::Address`] if that is no address.
     pub fn new(address: &str) -> Result<Self, ClientError> {
-        Self::with(address, Some(KEEPALIVE))
+        Ok(Self::of(address.to_owned(), authority(address)?, None, Some(KEEPALIVE)))
     }
 
     /// A client of somebody's service, which is not probed: gRPC servers hang up on who probes more often than they like,
     /// and each call there has a deadline anyway.
     pub(crate) fn of_service(address: &str) -> Result<Self, ClientError> {
-        Self::with(address, None)
+        Ok(Self::of(address.to_owned(), authority(address)?, None, None))
     }
 
-    fn with(address: &str, keepalive: Option<Duration>) -> Result<Self, ClientError> {
-        let wrong = || ClientError::Address { address: address.chars().take(80).collect() };
-        let authority: Authority = address.parse().map_err(|_| wrong())?;
-        if authority.port_u16().is_none() {
-            return Err(wrong());
-        }
-        let shared =
-            Shared { address: address.to_owned(), authority, keepalive, connection: Mutex::new(None) };
-        Ok(Self { shared: Arc::new(shared) })
+    /// A client of the node whose client listener is at `address`, `https://host:port`, and has TLS: its certificate must
+    /// come from one of the `roots` and bear the host's name, or its IP address if that is given.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] if that is no address, [`ClientError::Untrusted`] if TLS can't be set up.
+    pub fn with_tls(address: &str, roots: &Roots) -> Result<Self, ClientError> {
+        let plain = address.strip_prefix("https://").unwrap_or(address);
+        let authority = authority(plain.strip_suffix('/').unwrap_or(plain))?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| wrong(address))?;
+        let address = format!("https://{authority}");
+        let config = roots.client_config(H2).map_err(|error: CredentialsError| ClientError::Untrusted {
+            address: address.clone(),
+            why: error.to_string(),
+        })?;
+        let tls = Tls { connector: TlsConnector::from(Arc::new(config)), name };
+        Ok(Self::of(address, authority, Some(tls), Some(KEEPALIVE)))
+    }
+
+    fn of(address: String, authority: Authority, tls: Option<Tls>, keepalive: Option<Duration>) -> Self {
+        let shared = Shared { address, authority, tls, keepalive, connection: Mutex::new(None) };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Sends one request.
@@ -72,7 +98,7 @@ impl Client {
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::builder()
-            .scheme(Scheme::HTTP)
+            .scheme(if self.shared.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP })
             .authority(self.shared.authority.clone())
             .path_and_query(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")))
             .build()
@@ -99,9 +125,22 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, ClientError> {
-        let stream =
-            TcpStream::connect(&self.shared.address).await.map_err(|error| self.unreachable(error))?;
+        let connecting = TcpStream::connect(self.shared.authority.as_str());
+        let stream = connecting.await.map_err(|error| self.unreachable(error))?;
         let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.shared.tls else { return self.greet(stream).await };
+        let stream = tls.connector.connect(tls.name.clone(), stream).await;
+        let stream = stream.map_err(|error| self.tls_failed(&error))?;
+        if stream.get_ref().1.alpn_protocol() != Some(H2) {
+            return Err(self.unreachable(NO_HTTP_2));
+        }
+        self.greet(stream).await
+    }
+
+    async fn greet<S>(&self, stream: S) -> Result<SendRequest<Body>, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (connection, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(self.shared.keepalive)
@@ -116,6 +155,21 @@ impl Client {
         Ok(connection)
     }
 
+    fn tls_failed(&self, error: &io::Error) -> ClientError {
+        use rustls::{AlertDescription, Error as TlsError};
+        match error.get_ref().and_then(|error| error.downcast_ref::<TlsError>()) {
+            Some(tls @ TlsError::InvalidCertificate(_)) => {
+                let why = format!("its certificate is refused: {}", explain(tls));
+                ClientError::Untrusted { address: self.shared.address.clone(), why }
+            }
+            Some(TlsError::InvalidMessage(_)) => self.unreachable("what is there speaks no TLS"),
+            Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+                self.unreachable(NO_HTTP_2)
+            }
+            _ => self.unreachable(format!("TLS failed: {error}")),
+        }
+    }
+
     fn unreachable(&self, why: impl ToString) -> ClientError {
         ClientError::Unreachable { address: self.shared.address.clone(), why: why.to_string() }
     }
@@ -124,6 +178,20 @@ impl Client {
         let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
         ClientError::Lost { address: self.shared.address.clone(), why }
     }
+}
+
+/// The name by which TLS agrees on HTTP/2 (RFC 9113, section 3.1).
+const H2: &[u8] = b"h2";
+
+const NO_HTTP_2: &str = "what is there speaks TLS, but no HTTP/2 (by ALPN)";
+
+fn authority(address: &str) -> Result<Authority, ClientError> {
+    let authority: Authority = address.parse().map_err(|_| wrong(address))?;
+    if authority.port_u16().is_some() { Ok(authority) } else { Err(wrong(address)) }
+}
+
+fn wrong(address: &str) -> ClientError {
+    ClientError::Address { address: address.chars().take(80).collect() }
 }
 
 impl<B> Service<Request<B>> for Client
@@ -157,6 +225,14 @@ pub enum ClientError {
     /// The node can't be reached; nothing was sent.
     #[error("no node answers at {address}: {why}")]
     Unreachable {
+        /// Where.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The node does not prove to be who was asked for; nothing was sent.
+    #[error("{address} can't be trusted: {why}")]
+    Untrusted {
         /// Where.
         address: String,
         /// Why.

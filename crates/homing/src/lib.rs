@@ -4,7 +4,7 @@
 //!
 //! A service is split into *spaces* (tenants, shards); each has a primary and replicas on some nodes. A [`Node`] runs
 //! inside each process of the service: it listens for its peers over gRPC or QUIC (features `grpc` and `quic`) and for
-//! clients over plain HTTP/2 or HTTP/1.1, and hands requests to a [`Service`] under a [`Grant`], on the node that owns the
+//! clients over HTTP/2 or HTTP/1.1, with TLS or without, and hands requests to a [`Service`] under a [`Grant`], on the node that owns the
 //! space.
 //!
 //! - [`Node::start`] starts a node; [`NodeOptions`] says what it needs.

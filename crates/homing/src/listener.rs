@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use homing_router::Router;
 use homing_transport::Body;
+use homing_transport::tls::ServerTls;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::Channel;
 use crate::caller::NODE_INFO_PATH;
@@ -31,7 +33,8 @@ pub struct ClientLimits {
     pub max_streams: u32,
     /// The longest header block of a request, in bytes.
     pub max_header_block: u32,
-    /// The time for a connection's first bytes, for a request's headers over HTTP/1.1, and for a reply to a keepalive over HTTP/2.
+    /// The time for a connection's first bytes (after the TLS handshake, if there is one, and with it), for a request's
+    /// headers over HTTP/1.1, and for a reply to a keepalive over HTTP/2.
     pub header_timeout: Duration,
     /// How often a silent HTTP/2 connection is probed.
     pub keepalive_interval: Duration,
@@ -55,7 +58,8 @@ impl Default for ClientLimits {
     }
 }
 
-/// Where anyone brings requests: HTTP/2 without TLS (prior knowledge), and HTTP/1.1.
+/// Where anyone brings requests: HTTP/2 and HTTP/1.1. Without TLS a client speaks HTTP/2 by prior knowledge; with it the
+/// two sides agree by ALPN (RFC 7301), and the client shows no certificate.
 pub struct ClientListener {
     address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -63,19 +67,23 @@ pub struct ClientListener {
 }
 
 impl ClientListener {
-    /// Serves clients on a socket that is bound already. `info` is what [`NODE_INFO_PATH`] answers, as JSON.
+    /// Serves clients on a socket that is bound already; `tls` is what they are shown, `None` for no TLS. `info` is what
+    /// [`NODE_INFO_PATH`] answers, as JSON.
     ///
     /// # Errors
-    /// If the system can't say which address the socket has.
+    /// If the system can't say which address the socket has, or TLS can't be set up.
     pub fn serve(
         listener: TcpListener,
         router: Arc<Router>,
+        tls: Option<&ServerTls>,
         limits: ClientLimits,
         info: Bytes,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        let tls = tls.map(|tls| tls.server_config(PROTOCOLS)).transpose().map_err(io::Error::other)?;
+        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared { router, limits, info });
+        let shared = Arc::new(Shared { router, tls, limits, info });
         let serving = tokio::spawn(accept(listener, shared, stopped));
         Ok(Self { address, stop, serving: parking_lot::Mutex::new(Some(serving)) })
     }
@@ -108,9 +116,13 @@ impl Drop for ClientListener {
 
 struct Shared {
     router: Arc<Router>,
+    tls: Option<TlsAcceptor>,
     limits: ClientLimits,
     info: Bytes,
 }
+
+/// The names of what is spoken here (RFC 7301), the better first.
+const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// Accepts until told to stop, then waits for the connections. They end with this task.
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
@@ -149,17 +161,40 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
+    match shared.tls.clone() {
+        None => {
+            let (reader, writer) = stream.into_split();
+            serve(opening(reader, writer), shared, stopped).await;
+        }
+        Some(tls) => {
+            let opened = async move {
+                let (reader, writer) = tokio::io::split(tls.accept(stream).await?);
+                opening(reader, writer).await
+            };
+            serve(opened, shared, stopped).await;
+        }
+    }
+}
+
+/// Serves what `opened` gives, if it gives it in time.
+async fn serve<S>(
+    opened: impl Future<Output = io::Result<S>>,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let limits = &shared.limits;
     let opened = tokio::select! {
-        opened = tokio::time::timeout(limits.header_timeout, opening(stream)) => opened,
+        opened = tokio::time::timeout(limits.header_timeout, opened) => opened,
         () = told_to_stop(&mut stopped) => return,
     };
     let stream = match opened {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a client's connection ended before it began"),
-        Err(_) => return tracing::debug!("a client connected and said nothing"),
+        Err(_) => return tracing::debug!("a client connected and did not say in time what it speaks"),
     };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -192,8 +227,11 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Reads until it is clear which HTTP a client speaks, and gives back a stream that begins with what was read. hyper waits
 /// for that too, but for ever: its timers begin with the first request.
-async fn opening(stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
-    let (mut reader, writer) = stream.into_split();
+async fn opening<R, W>(mut reader: R, writer: W) -> io::Result<impl AsyncRead + AsyncWrite + Unpin>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let mut read = Vec::with_capacity(PREFACE.len());
     while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
         let mut rest = (&mut reader).take((PREFACE.len() - read.len()) as u64);
@@ -222,10 +260,15 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use homing_router::{Directory, Node, Pool, PoolOptions, RouterBuilder, StaticAuthority};
     use homing_routing_table::Diff;
+    use homing_transport::ca::{CertificateAuthority, Validity};
+    use homing_transport::tls::Roots;
     use homing_types::Locality;
     use tokio::io::AsyncWriteExt;
+    use tokio_rustls::TlsConnector;
 
     use super::*;
 
@@ -242,7 +285,8 @@ mod tests {
         for sent in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b"PRIVATE / HTTP/1.1\r\n\r\n", &h2] {
             let (mut client, server) = pair().await;
             client.write_all(&sent[..1]).await.unwrap();
-            let opening = tokio::spawn(opening(server));
+            let (reader, writer) = server.into_split();
+            let opening = tokio::spawn(opening(reader, writer));
             client.write_all(&sent[1..]).await.unwrap();
             client.shutdown().await.unwrap();
             let mut opened = opening.await.unwrap().unwrap();
@@ -271,16 +315,61 @@ mod tests {
             .build()
     }
 
+    /// A listener that waits for nobody's first bytes for long.
+    async fn impatient(tls: Option<&ServerTls>, header_timeout: Duration) -> ClientListener {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Whoever is not closed keeps the one place from the next.
+        let limits = ClientLimits { header_timeout, max_connections: 1, ..ClientLimits::default() };
+        ClientListener::serve(socket, router(), tls, limits, Bytes::new()).unwrap()
+    }
+
+    async fn is_closed(client: &mut (impl AsyncRead + Unpin), after: &[u8]) {
+        let mut unread = [0; 64];
+        let closed = async { while client.read(&mut unread).await.is_ok_and(|read| read > 0) {} };
+        tokio::time::timeout(Duration::from_secs(20), closed)
+            .await
+            .unwrap_or_else(|_| panic!("after {after:?}"));
+    }
+
     #[tokio::test]
     async fn a_client_that_never_says_what_it_speaks_is_closed() {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let limits = ClientLimits { header_timeout: Duration::from_millis(50), ..ClientLimits::default() };
-        let listener = ClientListener::serve(socket, router(), limits, Bytes::new()).unwrap();
+        let listener = impatient(None, SOON).await;
         for sent in [b"".as_slice(), b"P", &PREFACE[..PREFACE.len() - 1]] {
             let mut client = TcpStream::connect(listener.address()).await.unwrap();
             client.write_all(sent).await.unwrap();
-            let closed = tokio::time::timeout(Duration::from_secs(20), client.read(&mut [0; 64])).await;
-            assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?} after {sent:?}");
+            is_closed(&mut client, sent).await;
         }
+    }
+
+    #[tokio::test]
+    async fn with_tls_a_client_is_closed_too_that_says_nothing_before_or_after_the_handshake() {
+        let ca = CertificateAuthority::create("prod.example".parse().unwrap(), valid()).unwrap();
+        let issued = ca.issue_for_names(vec!["127.0.0.1".to_owned()], valid()).unwrap();
+        let (certificate, key) = (issued.certificate_pem.as_bytes(), issued.key_pem.as_bytes());
+        let tls = ServerTls::from_pem(certificate, key, Duration::from_secs(56 * YEAR)).unwrap();
+        let listener = impatient(Some(&tls), SOON).await;
+        // A record that never ends, and one that is no TLS.
+        for sent in [b"".as_slice(), &[22, 3, 1, 2, 0, 1], PREFACE] {
+            let mut client = TcpStream::connect(listener.address()).await.unwrap();
+            client.write_all(sent).await.unwrap();
+            is_closed(&mut client, sent).await;
+        }
+        let roots = Roots::from_pem(ca.certificate_pem().as_bytes()).unwrap();
+        let connector = TlsConnector::from(Arc::new(roots.client_config(b"h2").unwrap()));
+        // Enough for a handshake on a busy machine.
+        let listener = impatient(Some(&tls), Duration::from_secs(2)).await;
+        let client = TcpStream::connect(listener.address()).await.unwrap();
+        let mut client = connector.connect("127.0.0.1".try_into().unwrap(), client).await.unwrap();
+        is_closed(&mut client, b"a handshake").await;
+    }
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    const YEAR: u64 = 31_556_952;
+
+    /// From 2020 until 2120.
+    fn valid() -> Validity {
+        let at = |years| SystemTime::UNIX_EPOCH + Duration::from_secs(years * YEAR);
+        Validity { from: at(50), until: at(150) }
     }
 }

@@ -8,7 +8,7 @@ use homing_router::{
     Router, RouterBuilder, RouterOptions, Service,
 };
 use homing_routing_table::{Diff, RoutingTable};
-use homing_transport::tls::Credentials;
+use homing_transport::tls::{Credentials, ServerTls};
 use homing_transport::{Limits, Listener};
 use homing_types::{Access, NodeId, Space};
 use thiserror::Error;
@@ -34,6 +34,8 @@ pub struct NodeOptions {
     pub wire: Wire,
     /// Where it listens for clients; `None` for nowhere.
     pub client_listen: Option<SocketAddr>,
+    /// What it shows to clients; `None` for no TLS there. It may be reloaded while the node runs.
+    pub client_tls: Option<Arc<ServerTls>>,
     /// What it knows at the start; diffs that contradict each other under one epoch are refused. It learns the rest.
     pub table: Vec<Diff>,
     /// Who mints epochs.
@@ -121,7 +123,8 @@ impl Node {
         let clients = match client_socket {
             Some(socket) => {
                 let router = Arc::clone(&router);
-                let clients = ClientListener::serve(socket, router, options.client_limits, options.info);
+                let tls = options.client_tls.as_deref();
+                let clients = ClientListener::serve(socket, router, tls, options.client_limits, options.info);
                 Some(clients.map_err(|error| StartError::Wire(error.to_string()))?)
             }
             None => None,

@@ -41,8 +41,10 @@ impl Service for Upstream {
             let request = bear(granted);
             self.client.send(request).await.map_err(|error| Declined {
                 execution: match error {
-                    ClientError::Address { .. } | ClientError::Unreachable { .. } => Execution::No,
                     ClientError::Lost { .. } => Execution::Maybe,
+                    ClientError::Address { .. }
+                    | ClientError::Unreachable { .. }
+                    | ClientError::Untrusted { .. } => Execution::No,
                 },
                 retry_after: RETRY_AFTER,
                 reason: format!("the upstream service: {error}"),

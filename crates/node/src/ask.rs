@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use homing::{Body, Client, NODE_INFO_PATH};
+use homing::{Body, NODE_INFO_PATH};
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::admin::APPLY_TIMEOUT;
 use crate::cli::Asked;
+use crate::entry::Entry;
 use crate::running::Running;
 
 /// The most that an answer may hold, in bytes.
@@ -32,23 +33,25 @@ struct NodeInfo {
     admin: SocketAddr,
 }
 
-/// The client address of the node to ask: as it was given, else the first that answers of the cluster that `homing dev`
-/// runs here.
-pub(crate) async fn client_address(asked: &Asked) -> String {
+/// The node to ask: as it was named, else the first that answers of the cluster that `homing dev` runs here.
+pub(crate) async fn entry(asked: &Asked) -> Result<Entry> {
     if let Some(node) = &asked.node {
-        return node.clone();
+        return Entry::named(node, asked.ca.as_deref());
     }
     let folder = std::env::var_os("HOMING_DATA").map_or_else(|| PathBuf::from("homing-dev"), PathBuf::from);
     let running = Running::read(&folder);
-    let nodes: Vec<_> =
-        running.into_iter().flat_map(|running| running.nodes).map(|node| node.client).collect();
+    let nodes: Vec<_> = running
+        .into_iter()
+        .flat_map(|running| running.nodes)
+        .map(|node| Entry::plain(&node.client))
+        .collect();
     for node in &nodes {
         if matches!(tokio::time::timeout(HERE_TIMEOUT, info(node)).await, Ok(Ok(_))) {
-            return node.clone();
+            return Ok(node.clone());
         }
     }
     // What is wrong with the first one is told when it is asked.
-    nodes.into_iter().next().unwrap_or_else(|| "127.0.0.1:7401".to_owned())
+    Ok(nodes.into_iter().next().unwrap_or_else(|| Entry::plain("127.0.0.1:7401")))
 }
 
 /// Asks the admin listener of the node that was named.
@@ -58,24 +61,26 @@ pub(crate) async fn admin<T: DeserializeOwned>(
     path: &str,
     body: Vec<u8>,
 ) -> Result<T> {
-    let client = client_address(asked).await;
-    let info = info(&client).await?;
-    let admin = admin_address(&client, &info).await?;
-    exchange(&admin.to_string(), method, path, body).await
+    let entry = entry(asked).await?;
+    let info = info(&entry).await?;
+    let admin = admin_address(entry.host_and_port(), &info).await?;
+    exchange(&Entry::plain(&admin.to_string()), method, path, body).await
 }
 
 /// Whether a node's admin listener says that it is ready.
 pub(crate) async fn ready(admin: &str) -> bool {
-    send(admin, Method::GET, "/ready", Vec::new()).await.is_ok_and(|(status, _)| status.is_success())
+    send(&Entry::plain(admin), Method::GET, "/ready", Vec::new())
+        .await
+        .is_ok_and(|(status, _)| status.is_success())
 }
 
 /// Whether a real read of the reference service through this client listener is answered.
 pub(crate) async fn answers(client: &str) -> bool {
-    crate::commands::kv::probe(client).await.is_ok()
+    crate::commands::kv::probe(&Entry::plain(client)).await.is_ok()
 }
 
-async fn info(client: &str) -> Result<NodeInfo> {
-    exchange(client, Method::GET, NODE_INFO_PATH, Vec::new()).await
+async fn info(entry: &Entry) -> Result<NodeInfo> {
+    exchange(entry, Method::GET, NODE_INFO_PATH, Vec::new()).await.map_err(|error| entry.explain(error))
 }
 
 /// Where the admin listener of the node at `client` is reached from here. What it says of itself is said from where it
@@ -104,34 +109,33 @@ fn is_this_host(ip: IpAddr) -> bool {
 }
 
 async fn exchange<T: DeserializeOwned>(
-    address: &str,
+    entry: &Entry,
     method: Method,
     path: &str,
     body: Vec<u8>,
 ) -> Result<T> {
-    let (status, answer) = send(address, method, path, body).await?;
+    let (status, answer) = send(entry, method, path, body).await?;
     if !status.is_success() {
         bail!("{}", String::from_utf8_lossy(&answer).trim());
     }
-    serde_json::from_slice(&answer)
-        .with_context(|| format!("{address} does not answer as a Homing node does"))
+    serde_json::from_slice(&answer).with_context(|| format!("{entry} does not answer as a Homing node does"))
 }
 
-async fn send(address: &str, method: Method, path: &str, body: Vec<u8>) -> Result<(StatusCode, Vec<u8>)> {
+async fn send(entry: &Entry, method: Method, path: &str, body: Vec<u8>) -> Result<(StatusCode, Vec<u8>)> {
     let mut request = Request::builder().method(method).uri(path);
     if !body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/json");
     }
     let request = request.body(Body::from(body))?;
     let exchange = async {
-        let response = Client::new(address)?.send(request).await?;
+        let response = entry.client()?.send(request).await?;
         let status = response.status();
         let answer = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         Ok::<_, anyhow::Error>((status, answer.map_err(|error| anyhow!(error))?.to_bytes().to_vec()))
     };
     tokio::time::timeout(TIMEOUT, exchange)
         .await
-        .unwrap_or_else(|_| bail!("{address} did not answer within {TIMEOUT:?}"))
+        .unwrap_or_else(|_| bail!("{entry} did not answer within {TIMEOUT:?}"))
 }
 
 #[cfg(test)]

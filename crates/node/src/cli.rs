@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use homing::tls::ClusterName;
-use homing::{Client, ClientError, IdempotencyKey, NodeId, Space, Wire};
+use homing::{ClientError, IdempotencyKey, NodeId, Space, Wire};
 
 use crate::config::REPLICAS;
-use crate::output;
+use crate::{entry, output};
 
 /// Any node takes any request, and Homing brings it to the node that owns its space.
 #[derive(Debug, Parser)]
@@ -23,9 +23,13 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Asked {
-    /// The client address of the node to ask [default: the cluster of `homing dev`]
+    /// The client address of the node to ask, HOST:PORT, or https://HOST:PORT where that has TLS [default: the cluster
+    /// of `homing dev`]
     #[arg(long, global = true, env = "HOMING_NODE", value_name = "ADDR", value_parser = address)]
     pub(crate) node: Option<String>,
+    /// The CA certificates, as PEM, that vouch for a node at https://HOST:PORT
+    #[arg(long, global = true, env = "HOMING_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// How to print the answer
     #[arg(short, long, global = true, env = "HOMING_OUTPUT", value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -259,7 +263,7 @@ pub(crate) struct RouteArgs {
 }
 
 fn address(text: &str) -> Result<String, ClientError> {
-    Client::new(text).map(|_| text.to_owned())
+    entry::check(text).map(|()| text.to_owned())
 }
 
 /// Prints completions for a shell.

@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod dev;
 mod disk;
+mod entry;
 mod init;
 mod logs;
 mod output;

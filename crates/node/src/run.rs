@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use futures_util::future::OptionFuture;
 use homing::{Mounts, Node, NodeOptions, Peers, StaticAuthority, Upstream};
 use homing_kv::{Identity, Kv, REPLICA_PATH, Store};
 use serde_json::json;
@@ -40,9 +41,12 @@ pub(crate) async fn run(args: NodeArgs) -> Result<ExitCode> {
     let file = config.file.clone();
     let table_file = TableFile::new(&config.data);
     let renewing = config.certificates.clone().follow(Arc::clone(&config.credentials));
+    let renewing_client = config.client_tls.clone().map(|(files, tls)| files.follow(tls));
     let node = start(config, admin_address, &table_file).await?;
     let following = tokio::spawn(table_file.clone().follow(Arc::clone(node.table())));
-    let renewing = tokio::spawn(renewing);
+    let renewing = tokio::spawn(async {
+        tokio::join!(renewing, OptionFuture::from(renewing_client));
+    });
     tracing::info!(
         id = %node.id(),
         node = node.address(),
@@ -102,6 +106,7 @@ async fn start(config: Config, admin: SocketAddr, table_file: &TableFile) -> Res
         wire: config.wire,
         client_listen: Some(config.client),
         table: vec![table],
+        client_tls: config.client_tls.as_ref().map(|(_, tls)| Arc::clone(tls)),
         authority: Arc::new(authority),
         keep_table: Some(Arc::new(move |table| {
             let path = keeping.path().display();

@@ -4,7 +4,10 @@
 //! rustls-webpki; who the peer is, is checked by [`Credentials::peer`], in both directions. Sessions are
 //! never resumed, since a resumed session skips the check of the client's certificate, and there is no
 //! 0-RTT, since its data can be replayed.
+//!
+//! Towards clients a node shows a certificate too ([`ServerTls`]), and they show none: [`Roots`] is how a client checks it.
 
+mod clients;
 mod proof;
 
 use std::fmt;
@@ -22,6 +25,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use thiserror::Error;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+pub use clients::{Roots, ServerTls};
 use proof::{Current, Proof};
 
 /// The name of a cluster: a DNS name of lower-case labels, at most 180 bytes, such as `prod.example`.
@@ -85,7 +89,7 @@ pub struct ClusterNameError {
 pub struct Credentials {
     cluster: ClusterName,
     node: NodeId,
-    current: Arc<Current>,
+    current: Arc<Current<Proof>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -119,8 +123,7 @@ impl Credentials {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let roots = roots(ca)?;
         let chain = certificates(certificate, "certificate")?;
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| CredentialsError::Unreadable { what: "key", why: error.to_string() })?;
+        let key = private_key(key)?;
         let current = Current::new(Proof::new(roots, chain, key, &provider)?);
         Ok(Self { cluster, node, current, provider })
     }
@@ -170,8 +173,8 @@ impl Credentials {
             .map_err(CredentialsError::refused)?
             // Not that dangerous: it asks rustls-webpki, as of now.
             .dangerous()
-            .with_custom_certificate_verifier(Arc::<Current>::clone(&self.current))
-            .with_client_cert_resolver(Arc::<Current>::clone(&self.current));
+            .with_custom_certificate_verifier(Arc::<Current<Proof>>::clone(&self.current))
+            .with_client_cert_resolver(Arc::<Current<Proof>>::clone(&self.current));
         config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(config)
@@ -185,8 +188,8 @@ impl Credentials {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CredentialsError::refused)?
-            .with_client_cert_verifier(Arc::<Current>::clone(&self.current))
-            .with_cert_resolver(Arc::<Current>::clone(&self.current));
+            .with_client_cert_verifier(Arc::<Current<Proof>>::clone(&self.current))
+            .with_cert_resolver(Arc::<Current<Proof>>::clone(&self.current));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
@@ -277,6 +280,11 @@ fn roots(ca: &[u8]) -> Result<RootCertStore, CredentialsError> {
     Ok(roots)
 }
 
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CredentialsError> {
+    PrivateKeyDer::from_pem_slice(pem)
+        .map_err(|error| CredentialsError::Unreadable { what: "key", why: error.to_string() })
+}
+
 fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
@@ -343,6 +351,12 @@ pub enum CredentialsError {
         /// Why.
         why: String,
     },
+    /// The certificate for clients has expired, or is not valid yet.
+    #[error("the certificate can't be shown to clients: {why}; renew it")]
+    NotNow {
+        /// Why.
+        why: &'static str,
+    },
     /// The certificate doesn't name exactly one node of the cluster.
     #[error("the certificate names {found}: it must have one DNS name, <node-id>.{cluster}")]
     NotOneNode {
@@ -369,7 +383,11 @@ pub enum CredentialsError {
 
 impl CredentialsError {
     fn refused(error: rustls::Error) -> Self {
-        Self::Refused { why: error.to_string() }
+        let why = match error {
+            rustls::Error::InconsistentKeys(_) => "the key is not the certificate's".to_owned(),
+            other => other.to_string(),
+        };
+        Self::Refused { why }
     }
 }
 

@@ -1,12 +1,13 @@
 //! `homing kv`: the reference service, called as any client would.
 
+use std::error::Error as _;
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
-use homing::{Access, Client, IdempotencyKey, Space, headers};
+use homing::{Access, Client, ClientError, IdempotencyKey, Space, headers};
 use homing_kv::proto::kv_client::KvClient;
 use homing_kv::proto::{DeleteRequest, GetRequest, ListRequest, PutRequest, Version};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,11 +16,12 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::cli::{Asked, KvArgs, KvCommand, Output};
+use crate::entry::Entry;
 use crate::{ask, clock, output};
 
 /// Runs one call. Exits with 1 if a key that was asked for isn't there.
 pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
-    let kv = Kv::new(&ask::client_address(asked).await, Duration::from_millis(args.timeout_ms))?;
+    let kv = Kv::new(ask::entry(asked).await?, Duration::from_millis(args.timeout_ms))?;
     let answer = match args.command {
         KvCommand::Put { space, key, value, idempotency_key } => {
             kv.put(space.as_str(), &key, value, idempotency_key).await?
@@ -40,8 +42,8 @@ pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
 }
 
 /// One real read through a client listener, of a space that nobody needs.
-pub(crate) async fn probe(client: &str) -> Result<()> {
-    let kv = Kv::new(client, Duration::from_secs(2))?;
+pub(crate) async fn probe(entry: &Entry) -> Result<()> {
+    let kv = Kv::new(entry.clone(), Duration::from_secs(2))?;
     kv.get("homing", "probe", Access::Read).await.map(drop)
 }
 
@@ -53,7 +55,7 @@ const fn read(primary: bool) -> Access {
 const GRACE: Duration = Duration::from_secs(1);
 
 struct Kv {
-    address: String,
+    entry: Entry,
     client: KvClient<Client>,
     timeout: Duration,
 }
@@ -65,10 +67,10 @@ struct Answer {
 }
 
 impl Kv {
-    fn new(address: &str, timeout: Duration) -> Result<Self> {
+    fn new(entry: Entry, timeout: Duration) -> Result<Self> {
         let limit = 2 * homing_kv::MAX_VALUE;
-        let client = KvClient::new(Client::new(address)?).max_decoding_message_size(limit);
-        Ok(Self { address: address.to_owned(), client, timeout })
+        let client = KvClient::new(entry.client()?).max_decoding_message_size(limit);
+        Ok(Self { entry, client, timeout })
     }
 
     async fn put(
@@ -145,11 +147,11 @@ impl Kv {
     ) -> Result<Response<T>> {
         let bound = self.timeout + GRACE;
         match tokio::time::timeout(bound, call).await {
-            Ok(answer) => answer.map_err(explain),
+            Ok(answer) => answer.map_err(|status| self.entry.explain(explain(status))),
             Err(_) => bail!(
                 "{} did not answer within {bound:?}: it hangs, or is cut off; a write may have been executed; \
                  ask another node with --node",
-                self.address
+                self.entry
             ),
         }
     }
@@ -271,5 +273,8 @@ fn new_key() -> IdempotencyKey {
 
 /// A status as one line. What Homing itself says needs no code beside it.
 fn explain(status: Status) -> anyhow::Error {
+    if let Some(error) = status.source().and_then(|source| source.downcast_ref::<ClientError>()) {
+        return error.clone().into();
+    }
     if status.message().is_empty() { anyhow!("{:?}", status.code()) } else { anyhow!("{}", status.message()) }
 }

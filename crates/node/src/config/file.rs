@@ -41,11 +41,18 @@ pub(crate) struct ListenFile {
     /// For its peers; by default its address in `nodes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) node: Option<String>,
-    /// For clients, without TLS.
+    /// For clients: with TLS if there are `certificate` and `key`, else without.
     pub(crate) client: String,
-    /// For the operator.
+    /// For the operator, without TLS.
     pub(crate) admin: String,
-    /// Allows `client` and `admin` on an address that others can reach, without TLS.
+    /// What clients are shown, as a PEM file: a certificate that names the host as they do, and those between it and its
+    /// CA. It is read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// The key of `certificate`, as a PEM file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<PathBuf>,
+    /// Allows what has no TLS (`admin`, and `client` without a certificate) on an address that others can reach.
     #[serde(default)]
     pub(crate) insecure: bool,
 }
@@ -156,7 +163,9 @@ impl ConfigFile {
         let mut file: Self = toml::from_str(&text)
             .map_err(|error| anyhow::anyhow!("{}: {}", path.display(), one_line(&text, &error)))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        for relative in [&mut file.data, &mut file.tls.ca, &mut file.tls.certificate, &mut file.tls.key] {
+        let always = [&mut file.data, &mut file.tls.ca, &mut file.tls.certificate, &mut file.tls.key];
+        let given = [&mut file.listen.certificate, &mut file.listen.key];
+        for relative in always.into_iter().chain(given.into_iter().flatten()) {
             *relative = folder.join(&*relative);
         }
         if !matches!(file.table.source.as_str(), "placement" | "none") {
@@ -188,7 +197,14 @@ mod tests {
             data: text().into(),
             service: text(),
             service_dedupes: false,
-            listen: ListenFile { node: Some(text()), client: text(), admin: text(), insecure: false },
+            listen: ListenFile {
+                node: Some(text()),
+                client: text(),
+                certificate: Some(text().into()),
+                key: Some(text().into()),
+                admin: text(),
+                insecure: false,
+            },
             tls: TlsFile { ca: text().into(), certificate: text().into(), key: text().into() },
             table: TableFile::default(),
             limits: LimitsFile::default(),

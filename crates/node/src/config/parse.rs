@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use homing::tls::{ClusterName, Credentials};
+use homing::tls::{ClusterName, Credentials, ServerTls};
 use homing::{Locality, Member, Name, NodeId, WIRES, Wire};
 
 use super::ConfigFile;
@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) exposed: bool,
     pub(crate) certificates: certificates::Files,
     pub(crate) credentials: Arc<Credentials>,
+    /// What clients are shown, and the files that hold it; `None` for no TLS there.
+    pub(crate) client_tls: Option<(certificates::ClientFiles, Arc<ServerTls>)>,
     pub(crate) table: TableSource,
     pub(crate) nodes: Vec<Member>,
     pub(crate) limits: homing::Limits,
@@ -90,7 +92,8 @@ impl Config {
         let wire: Wire = me.wire.parse().with_context(|| format!("nodes: {id}: transport"))?;
         let client = socket("listen.client", &file.listen.client)?;
         let admin = socket("listen.admin", &file.listen.admin)?;
-        let exposed = exposed(&file, client, admin)?;
+        let client_files = client_files(&file)?;
+        let exposed = exposed(&file, client_files.is_none().then_some(client), admin)?;
         let certificates = certificates::Files {
             ca: file.tls.ca.clone(),
             certificate: file.tls.certificate.clone(),
@@ -117,6 +120,13 @@ impl Config {
             admin,
             exposed,
             credentials: Arc::new(certificates.load(&cluster, &id)?),
+            client_tls: match client_files {
+                Some(files) => {
+                    let tls = Arc::new(files.load()?);
+                    Some((files, tls))
+                }
+                None => None,
+            },
             certificates,
             table: match file.table.source.as_str() {
                 "placement" => TableSource::Placement { replicas: replicas(file.table.replicas)? },
@@ -222,15 +232,32 @@ fn socket(key: &str, address: &str) -> Result<SocketAddr> {
     }
 }
 
-fn exposed(file: &ConfigFile, client: SocketAddr, admin: SocketAddr) -> Result<bool> {
-    for (key, address) in [("listen.client", client), ("listen.admin", admin)] {
-        if !address.ip().is_loopback() {
-            ensure!(
-                file.listen.insecure,
-                "{key}: {address} can be reached by others and has no TLS: use a loopback address, or set listen.insecure = true"
-            );
-            return Ok(true);
+fn client_files(file: &ConfigFile) -> Result<Option<certificates::ClientFiles>> {
+    let (here, missing) = match (&file.listen.certificate, &file.listen.key) {
+        (Some(certificate), Some(key)) => {
+            let (certificate, key) = (certificate.clone(), key.clone());
+            return Ok(Some(certificates::ClientFiles { certificate, key }));
         }
+        (None, None) => return Ok(None),
+        (Some(_), None) => ("listen.certificate", "listen.key"),
+        (None, Some(_)) => ("listen.key", "listen.certificate"),
+    };
+    bail!("{here} is set and {missing} is not: set both for TLS towards clients, or none")
+}
+
+/// Whether others can reach what has no TLS: `client`, if it has none, or `admin`.
+fn exposed(file: &ConfigFile, client: Option<SocketAddr>, admin: SocketAddr) -> Result<bool> {
+    let remedies = [
+        ("listen.client", client, "set listen.certificate and listen.key for TLS, use a loopback address,"),
+        ("listen.admin", Some(admin), "use a loopback address,"),
+    ];
+    for (key, address, remedy) in remedies {
+        let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
+        ensure!(
+            file.listen.insecure,
+            "{key}: {address} can be reached by others and has no TLS: {remedy} or set listen.insecure = true"
+        );
+        return Ok(true);
     }
     Ok(false)
 }

@@ -134,6 +134,8 @@ impl Addresses {
             node: name.then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORTS[0])).to_string()),
             client: self.client.to_string(),
             admin: self.admin.to_string(),
+            certificate: None,
+            key: None,
             insecure: false,
         }
     }

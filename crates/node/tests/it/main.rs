@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says so by panicking")]
 
 mod certificates;
+mod client_tls;
 mod cluster;
 mod dev;
 mod failing_node;

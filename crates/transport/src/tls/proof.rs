@@ -53,36 +53,42 @@ impl Proof {
     }
 }
 
-/// The proof of now, as rustls asks for it at each handshake.
-pub(super) struct Current(RwLock<Arc<Proof>>);
+/// The proof of now, as rustls asks for it at each handshake: a whole [`Proof`], or a certificate with its key alone.
+pub(super) struct Current<T>(RwLock<Arc<T>>);
 
-impl Current {
-    pub(super) fn new(proof: Proof) -> Arc<Self> {
+impl<T> Current<T> {
+    pub(super) fn new(proof: T) -> Arc<Self> {
         Arc::new(Self(RwLock::new(Arc::new(proof))))
     }
 
-    pub(super) fn now(&self) -> Arc<Proof> {
+    pub(super) fn now(&self) -> Arc<T> {
         Arc::clone(&self.0.read())
     }
 
-    pub(super) fn replace(&self, proof: Arc<Proof>) {
+    pub(super) fn replace(&self, proof: Arc<T>) {
         *self.0.write() = proof;
     }
 }
 
-impl fmt::Debug for Current {
+impl<T> fmt::Debug for Current<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Current")
     }
 }
 
-impl ResolvesServerCert for Current {
+impl ResolvesServerCert for Current<Proof> {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.now().own.clone()
     }
 }
 
-impl ResolvesClientCert for Current {
+impl ResolvesServerCert for Current<CertifiedKey> {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+}
+
+impl ResolvesClientCert for Current<Proof> {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.now().own.clone()
     }
@@ -92,7 +98,7 @@ impl ResolvesClientCert for Current {
     }
 }
 
-impl ServerCertVerifier for Current {
+impl ServerCertVerifier for Current<Proof> {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -127,7 +133,7 @@ impl ServerCertVerifier for Current {
     }
 }
 
-impl ClientCertVerifier for Current {
+impl ClientCertVerifier for Current<Proof> {
     /// No hints: a node has one certificate, whatever its peer would like to see.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]

@@ -220,6 +220,44 @@ fn new_certificates_are_used_from_the_next_handshake_on() {
     }
 }
 
+#[test]
+fn clients_are_shown_the_certificate_of_now() {
+    let ca = authority("prod.example");
+    let issue =
+        || ca.issue_for_names(vec!["127.0.0.1".to_owned(), "homing.example".to_owned()], valid()).unwrap();
+    let first = issue();
+    let shown = ServerTls::from_pem(first.certificate_pem.as_bytes(), first.key_pem.as_bytes(), NOW).unwrap();
+    let server = Arc::new(shown.server_config(&[b"h2", b"http/1.1"]).unwrap());
+    let shake = |ca: &CertificateAuthority, name: &'static str, alpn: &[u8]| {
+        let roots = Roots::from_pem(ca.certificate_pem().as_bytes()).unwrap();
+        let client = Arc::new(roots.client_config(alpn).unwrap());
+        let (client, server) = shake_hands(client, ServerName::try_from(name).unwrap(), Arc::clone(&server))?;
+        assert_eq!(client.alpn_protocol(), Some(alpn));
+        assert_eq!(server.peer_certificates(), None);
+        Ok(client.peer_certificates().unwrap()[0].clone().into_owned())
+    };
+    let before = shake(&ca, "127.0.0.1", b"h2").unwrap();
+    assert_eq!(shake(&ca, "homing.example", b"http/1.1"), Ok(before.clone()));
+    let wrong: rustls::Error = shake(&authority("prod.example"), "127.0.0.1", b"h2").unwrap_err();
+    assert_eq!(explain(&wrong), "it does not come from this CA");
+    let wrong = shake(&ca, "127.0.0.2", b"h2").unwrap_err();
+    assert!(explain(&wrong).contains("127.0.0.2"), "{wrong}");
+
+    let reload = |certificate: &Issued, key: &Issued| {
+        shown.reload(certificate.certificate_pem.as_bytes(), key.key_pem.as_bytes(), NOW)
+    };
+    let second = issue();
+    let why = "the key is not the certificate's".to_owned();
+    assert_eq!(reload(&second, &first), Err(CredentialsError::Refused { why }));
+    let expired = ca.issue(&id("n1"), years(50, 51)).unwrap();
+    assert_eq!(reload(&expired, &expired), Err(CredentialsError::NotNow { why: "it has expired" }));
+    let early = ca.issue(&id("n1"), years(60, 61)).unwrap();
+    assert_eq!(reload(&early, &early), Err(CredentialsError::NotNow { why: "it is not valid yet" }));
+    assert_eq!(shake(&ca, "127.0.0.1", b"h2"), Ok(before.clone()), "nothing has changed");
+    reload(&second, &second).unwrap();
+    assert_ne!(shake(&ca, "127.0.0.1", b"h2").unwrap(), before);
+}
+
 /// Lets two sides shake hands, without a network.
 fn handshake(
     dialler: &Credentials,

@@ -27,8 +27,11 @@ pub(crate) struct Served<T> {
 
 impl Kv {
     pub(crate) fn new(address: &str) -> Self {
-        let client = KvClient::new(Client::new(address).unwrap());
-        Self { client, timeout: Duration::from_secs(10) }
+        Self::with_client(Client::new(address).unwrap())
+    }
+
+    pub(crate) fn with_client(client: Client) -> Self {
+        Self { client: KvClient::new(client), timeout: Duration::from_secs(10) }
     }
 
     pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {

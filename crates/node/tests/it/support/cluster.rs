@@ -17,7 +17,7 @@ use super::Kv;
 /// The binary under test.
 pub(crate) fn homing() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_homing"));
-    for name in ["HOMING_NODE", "HOMING_OUTPUT", "HOMING_DATA", "RUST_LOG"] {
+    for name in ["HOMING_NODE", "HOMING_CA", "HOMING_OUTPUT", "HOMING_DATA", "RUST_LOG"] {
         command.env_remove(name);
     }
     command
