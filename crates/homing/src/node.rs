@@ -101,17 +101,8 @@ impl Node {
             }
         }
         let router = builder.build();
-
-        let Mounts { service, mut direct } = mounts(router.peers()).await.map_err(StartError::Service)?;
-        let apply = Apply { table: Arc::clone(router.table()), keep: options.keep_table.clone() };
-        direct.push((PING_PATH, Arc::new(Ping)));
-        direct.push((APPLY_PATH, Arc::new(apply)));
-        router.mount(service, direct);
-        // Before anybody is answered by it: no later start may begin with another table under these epochs.
-        if let Some(keep) = &options.keep_table {
-            keep(router.table()).map_err(|error| StartError::Table(format!("it can't be kept: {error}")))?;
-        }
-
+        // A port in use is found out before anything is written. Until the service is mounted, requests are told to come
+        // again.
         let listener = wires::listen(
             options.wire,
             options.listen,
@@ -120,6 +111,16 @@ impl Node {
             router.handler(),
         )
         .map_err(StartError::Wire)?;
+
+        let Mounts { service, mut direct } = mounts(router.peers()).await.map_err(StartError::Service)?;
+        let apply = Apply { table: Arc::clone(router.table()), keep: options.keep_table.clone() };
+        direct.push((PING_PATH, Arc::new(Ping)));
+        direct.push((APPLY_PATH, Arc::new(apply)));
+        // Before anybody is answered by it: no later start may begin with another table under these epochs.
+        if let Some(keep) = &options.keep_table {
+            keep(router.table()).map_err(|error| StartError::Table(format!("it can't be kept: {error}")))?;
+        }
+        router.mount(service, direct);
         let clients = match client_socket {
             Some(socket) => {
                 let router = Arc::clone(&router);

@@ -92,26 +92,54 @@ fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("{key}: can't read {}", path.display()))
 }
 
-/// Reloads what the files of a section hold, each time that differs from what was `seen` of them. Files that can't be right, maybe since they are
-/// half written, change nothing.
+/// Reloads what the files of a section hold, each time that differs from what is `in_use`. Files that can't be right, maybe
+/// since they are half written or not valid yet, change nothing, are complained of once, and are tried again.
 async fn follow<T: PartialEq>(
     section: &str,
-    mut seen: Option<T>,
+    mut in_use: Option<T>,
     read: impl Fn() -> Result<T>,
     reload: impl Fn(&T) -> Result<(), CredentialsError>,
 ) {
+    let mut refused = None;
     loop {
         tokio::time::sleep(INTERVAL).await;
         let Ok(texts) = read() else { continue };
-        if seen.as_ref() == Some(&texts) {
+        if in_use.as_ref() == Some(&texts) {
             continue;
         }
         match reload(&texts) {
-            Ok(()) => tracing::info!("{section}: the new certificates are in use"),
+            Ok(()) => {
+                tracing::info!("{section}: the new certificates are in use");
+                (in_use, refused) = (Some(texts), None);
+            }
             Err(error) => {
-                tracing::warn!(%error, "{section}: the new certificates can't be used; the old ones stay");
+                let now = Some((texts, error));
+                if refused != now {
+                    let error = now.as_ref().map(|(_, error)| tracing::field::display(error));
+                    tracing::warn!(error, "{section}: the new certificates can't be used; the old ones stay");
+                    refused = now;
+                }
             }
         }
-        seen = Some(texts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A certificate may become valid only after it was written.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_tried_again_until_it_is_in_use() {
+        let tries = Cell::new(0);
+        let reload = |_: &u8| {
+            tries.set(tries.get() + 1);
+            if tries.get() < 3 { Err(CredentialsError::Empty { what: "certificate" }) } else { Ok(()) }
+        };
+        let following = follow("tls", Some(1), || Ok(2), reload);
+        let _ = tokio::time::timeout(10 * INTERVAL, following).await;
+        assert_eq!(tries.get(), 3);
     }
 }

@@ -77,8 +77,11 @@ impl Router {
             call,
         };
         let ended = match self.admit() {
-            // The call is under way until its answer has been read.
-            Some(place) => self.drive(&mut driven).await.map(|reply| reply.holding(place)),
+            // The call is under way until its answer has been read, or its deadline has passed.
+            Some(place) => self.drive(&mut driven).await.map(|Reply { head, response }| {
+                let response = response.map(|body| body.holding(place).until(deadline));
+                Reply { head, response }
+            }),
             None => {
                 driven.trail.push(&self.me, Outcome::Overloaded, self.overloaded_reason());
                 Err(Verdict::Exhausted { last: Some(Outcome::Overloaded) })
@@ -205,9 +208,7 @@ impl Router {
             let arrived = Arrived { routed, deadline: Some(driven.deadline), traceparent };
             let executed = Box::pin(self.execute_or_explain(arrived, request));
             let executed = tokio::time::timeout(timeout, executed).await;
-            let mut reply = executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE));
-            reply.response = reply.response.map(|body| body.until(driven.deadline));
-            Ok(reply)
+            Ok(executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE)))
         } else {
             self.send_routed(node, routed, request, traceparent, driven.deadline, timeout).await
         };
@@ -216,11 +217,14 @@ impl Router {
             Err(error) => outcome_of(error),
         };
         let taught = self.learn_from_reply(node, slot, believed, &reply.head, driven.deadline).await;
-        driven.planned = driven.planned.map(|planned| planned.max(self.epoch(slot)));
         let Some(outcome) = reply.head.outcome else {
             self.counters.answers.increment(1);
             return Some(reply);
         };
+        // Of what this attempt has taught, its own reaction takes care, unless that is to wait.
+        if !matches!(outcome, Outcome::NotReady | Outcome::Overloaded) {
+            driven.planned = driven.planned.map(|planned| planned.max(self.epoch(slot)));
+        }
         self.counters.attempted(outcome);
         tracing::debug!(space = %driven.call.space, %node, %outcome, reason = reply.head.reason, "attempt");
         driven.plan.attempted(node, outcome, reply.head.retry_after, taught, self.now());

@@ -131,13 +131,11 @@ impl Pool {
         let Some(peer) = self.peers.get(&node.id).map(|peer| Arc::clone(&peer)) else {
             return false;
         };
-        let Some(failed) = *peer.failed.lock() else {
-            return false;
-        };
-        if failed.elapsed() >= self.options.suspicion {
+        let suspect = peer.failed.lock().is_some();
+        if suspect && !self.failed_lately(&node.id) {
             drop(self.dial(node, Lane::Payload));
         }
-        true
+        suspect
     }
 
     fn failed_lately(&self, node: &NodeId) -> bool {
@@ -194,9 +192,7 @@ impl Pool {
         let failed = dialled.is_err().then(Instant::now);
         *state.dial_failed.lock() = failed;
         // One more connection that can't be had says nothing against a peer that the others reach.
-        if failed.is_none() || state.pick(lane).0.is_none() {
-            *state.failed.lock() = failed;
-        }
+        *state.failed.lock() = failed.filter(|_| state.pick(lane).0.is_none());
         dialled
     }
 

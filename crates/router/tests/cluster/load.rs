@@ -1,15 +1,17 @@
 //! What is over a bound is refused, cheaply and clearly.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use homing_failover::Verdict;
-use homing_router::RouterOptions;
+use homing_router::{Call, RouterOptions};
 use homing_transport::{Body, BodyError, Kind};
 use homing_types::{Access, Outcome};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use crate::support::{Behaviour, Cluster, Served, Setup, call, eventually, group, routed, within};
 
@@ -61,6 +63,29 @@ async fn an_entry_at_its_limit_refuses_at_once() {
         }
     }
     assert_eq!(cluster.counted("homing_overloaded_total"), 1);
+}
+
+/// Who asks and then reads nothing has its place until the deadline, and not longer.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_nobody_reads_is_under_way_until_the_deadline() {
+    let cluster = Cluster::with(["a1", "b1"], small(1));
+    cluster.all_learn(group(5, &["b1"]));
+    cluster.node("b1").service.always(Behaviour::Stream);
+    for entry in ["a1", "b1"] {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let endless =
+            futures_util::stream::repeat_with(|| Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"x"))));
+        let body = Body::new(StreamBody::new(endless));
+        let unread =
+            cluster.send(entry, Call { deadline: Some(deadline), ..call(Access::Write) }, body).await;
+        assert_eq!(cluster.node(entry).router.in_flight(), 1);
+        eventually("the places are free", || {
+            ["a1", "b1"].iter().all(|id| cluster.node(id).router.in_flight() == 0)
+        })
+        .await;
+        assert!(Instant::now() >= deadline && Instant::now() < deadline + Duration::from_secs(1));
+        drop(unread);
+    }
 }
 
 /// A reply that streams takes its places, at the entry and at the owner, until it was read.
