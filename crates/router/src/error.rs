@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use homing_failover::Verdict;
-use homing_types::{Access, NodeId, Outcome, Space};
+use homing_types::{Access, Execution, NodeId, Outcome, Space};
 use thiserror::Error;
 
 /// Why a call has no answer of the service, with all that was tried.
@@ -22,12 +22,12 @@ pub struct CallError {
     pub tried: Vec<Tried>,
 }
 
-/// What one node last said in a call.
+/// What became of the tries of one node in a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
     /// The node.
     pub node: NodeId,
-    /// The last outcome there.
+    /// The last outcome there, or the last that left open whether it executed.
     pub outcome: Outcome,
     /// Why, in one line.
     pub reason: String,
@@ -56,7 +56,7 @@ impl fmt::Display for CallError {
     }
 }
 
-/// Keeps the last word of each node; a call plans with few, so a short list is enough.
+/// Keeps the last word of each node, or the last that left it open whether it executed; a call plans with few, so a short list is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Trail(Vec<Tried>);
 
@@ -67,8 +67,13 @@ impl Trail {
     pub(crate) fn push(&mut self, node: &NodeId, outcome: Outcome, reason: String) {
         if let Some(tried) = self.0.iter_mut().find(|tried| tried.node == *node) {
             tried.times += 1;
-            tried.outcome = outcome;
-            tried.reason = reason;
+            // What may have been executed stays so, whatever came after it: it is why the call is ambiguous.
+            let weaker =
+                outcome.execution() == Execution::No && tried.outcome.execution() == Execution::Maybe;
+            if !weaker {
+                tried.outcome = outcome;
+                tried.reason = reason;
+            }
         } else if self.0.len() < Self::MAX {
             self.0.push(Tried { node: node.clone(), outcome, reason, times: 1 });
         }
@@ -76,5 +81,26 @@ impl Trail {
 
     pub(crate) fn into_tried(self) -> Vec<Tried> {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trail_shows_why_a_call_is_ambiguous() {
+        let node = NodeId::new("n1").unwrap();
+        let mut trail = Trail::default();
+        for (outcome, reason) in [
+            (Outcome::NotSent, "refused"),
+            (Outcome::MaybeSent, "lost"),
+            (Outcome::MaybeSent, "lost again"),
+            (Outcome::NotSent, "refused"),
+        ] {
+            trail.push(&node, outcome, reason.to_owned());
+        }
+        let reason = "lost again".to_owned();
+        assert_eq!(trail.into_tried(), [Tried { node, outcome: Outcome::MaybeSent, reason, times: 4 }]);
     }
 }
