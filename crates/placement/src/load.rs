@@ -41,7 +41,7 @@ impl Load {
     }
 
     pub(crate) fn balanced(&self) -> bool {
-        self.imbalance().is_none()
+        !(0..self.held.len()).any(|node| self.over(node) || self.under(node))
     }
 
     /// Whether one slot of `from` should go to `to`: it brings one of them nearer to its bounds, and the other not out

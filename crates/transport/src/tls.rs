@@ -120,7 +120,7 @@ impl Credentials {
         certificate: &[u8],
         key: &[u8],
     ) -> Result<Self, CredentialsError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = provider();
         let roots = roots(ca)?;
         let chain = certificates(certificate, "certificate")?;
         let key = private_key(key)?;
@@ -190,9 +190,7 @@ impl Credentials {
             .map_err(CredentialsError::refused)?
             .with_client_cert_verifier(Arc::<Current<Proof>>::clone(&self.current))
             .with_cert_resolver(Arc::<Current<Proof>>::clone(&self.current));
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config.max_early_data_size = 0;
+        never_resume(&mut config);
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(config)
     }
@@ -290,6 +288,18 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| CredentialsError::Unreadable { what, why: error.to_string() })?;
     if certificates.is_empty() { Err(CredentialsError::Empty { what }) } else { Ok(certificates) }
+}
+
+/// The one crypto provider, which is passed explicitly: a process with two has no default.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Every session begins with a whole handshake, so with the certificates of now.
+fn never_resume(config: &mut ServerConfig) {
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
 }
 
 /// Whether a TLS alert (RFC 8446, section 6) says who somebody is, or isn't: those about certificates and their

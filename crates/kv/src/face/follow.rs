@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use homing_types::{NodeId, Space};
+use homing_types::{Epoch, NodeId, Space};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::desk::Trouble;
 use super::task::Stop;
 use super::{REPLICA_PATH, Shared};
-use crate::{OpError, Position, Progress, Refusal, Reply, Request, decode_reply};
+use crate::{OpError, Position, Progress, Refusal, Reply, Request, RequestKind, Standing, decode_reply};
 
 /// How long one message to a replica may take: a sync of its disk, and 1 MiB on a slow line.
 pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,6 +83,21 @@ pub(super) async fn send(shared: &Shared, to: &NodeId, request: &Request) -> Res
     let sent = shared.peers.direct(to, REPLICA_PATH, request.encode(), MESSAGE_TIMEOUT);
     let reply = sent.await.map_err(|error| error.message)?;
     decode_reply(reply).map_err(|error| error.to_string())
+}
+
+/// Asks another node what it holds of a space; any error is a line for people that begins with the node.
+pub(super) async fn ask(
+    shared: &Shared,
+    of: &NodeId,
+    space: &Space,
+    epoch: Epoch,
+) -> Result<Standing, String> {
+    let request = Request { space: space.clone(), epoch, kind: RequestKind::Ask };
+    match send(shared, of, &request).await {
+        Ok(Ok(standing)) => Ok(standing),
+        Ok(Err(refusal)) => Err(format!("{of}: {refusal}")),
+        Err(why) => Err(format!("{of}: {why}")),
+    }
 }
 
 pub(super) fn stop(error: OpError) -> Stop {

@@ -28,19 +28,21 @@ impl Replica {
     async fn handle(&self, request: Request) -> Result<Reply, String> {
         let request = Arc::new(request);
         let reply = self.run(&request).await?;
-        if let (RequestKind::Ask, Ok(standing)) = (&request.kind, &reply)
-            && standing.last != Position::ZERO
-            && self.leads(&request)
-        {
-            self.bring_along(request.space.clone());
-        }
-        // A primary that has just started learns what is committed by aligning its replicas.
-        if reply != Err(Refusal::Unsettled) || request.kind != RequestKind::Ask || !self.leads(&request) {
+        if request.kind != RequestKind::Ask || !self.leads(&request) {
             return Ok(reply);
         }
-        match self.desk.settle(&request.space, Instant::now() + MESSAGE_TIMEOUT / 2).await {
-            Ok(()) => self.run(&request).await,
-            Err(declined) => Err(declined.reason),
+        match &reply {
+            // A primary that has just started learns what is committed by aligning its replicas.
+            Err(Refusal::Unsettled) => {
+                let settling = self.desk.settle(&request.space, Instant::now() + MESSAGE_TIMEOUT / 2);
+                settling.await.map_err(|declined| declined.reason)?;
+                self.run(&request).await
+            }
+            Ok(standing) if standing.last != Position::ZERO => {
+                self.bring_along(request.space.clone());
+                Ok(reply)
+            }
+            _ => Ok(reply),
         }
     }
 

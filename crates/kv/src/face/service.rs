@@ -70,7 +70,7 @@ impl Rpc {
 
     /// Reads off the runtime's threads. If this copy doesn't know what is committed, or holds nothing, it finds out first
     /// whether that is all there is.
-    async fn read<T: Send + 'static>(
+    async fn read<T: Default + PartialEq + Send + 'static>(
         &self,
         call: &Call,
         read: impl Fn(&Store, &Grant) -> Result<T, OpError> + Send + Sync + 'static,
@@ -81,14 +81,19 @@ impl Rpc {
             let (store, grant, read) =
                 (Arc::clone(&self.shared.store), call.grant.clone(), Arc::clone(&read));
             let reading = move || {
+                let shown = read(&store, &grant)?;
+                if shown != T::default() {
+                    return Ok((shown, false));
+                }
+                // Whether anything is held, and only then again what is shown: a full copy may come in between.
                 let nothing = store.standing(&grant.space)?.last == Position::ZERO;
-                read(&store, &grant).map(|read| (read, nothing))
+                Ok((read(&store, &grant)?, nothing))
             };
             let refusal = match tokio::task::spawn_blocking(reading).await {
-                Ok(Ok((read, false))) => return Ok(read),
-                Ok(Ok((read, true))) => {
+                Ok(Ok((shown, false))) => return Ok(shown),
+                Ok(Ok((shown, true))) => {
                     let confirmed = absent::confirm(&self.shared, &call.grant, call.deadline).await;
-                    return confirmed.map(|()| read).map_err(|why| call.decline(not_executed(why)));
+                    return confirmed.map(|()| shown).map_err(|why| call.decline(not_executed(why)));
                 }
                 Ok(Err(OpError::Refused(refusal))) => refusal,
                 Ok(Err(OpError::Store(error))) => return Err(call.decline(not_executed(error.to_string()))),

@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::desk::{Desk, Trouble, Wanted, Write, WriteFailed, maybe, not_executed};
-use super::follow::{Goal, Patience, follow, send, stop};
+use super::follow::{Goal, Patience, ask, follow, stop};
 use super::writer::WriteError;
 use crate::limits::{MAX_BYTES, MAX_TAIL};
-use crate::{Applied, Batch, OpError, Position, Progress, Proposal, Refusal, Request, RequestKind};
+use crate::{Applied, Batch, OpError, Position, Progress, Proposal, Refusal};
 
 /// The task of one space. It goes round: propose all that waits, in one batch; bring it to the disks of
 /// the in-sync replicas; commit it here, and there; answer.
@@ -308,12 +308,8 @@ impl Task {
     }
 
     async fn ask(&self, epoch: Epoch, primary: &NodeId) -> Result<(), String> {
-        let request = Request { space: self.space.clone(), epoch, kind: RequestKind::Ask };
-        let standing = match send(&self.shared, primary, &request).await {
-            Ok(Ok(standing)) => standing,
-            Ok(Err(refusal)) => return Err(format!("its primary {primary}: {refusal}")),
-            Err(why) => return Err(format!("its primary {primary}: {why}")),
-        };
+        let standing = ask(&self.shared, primary, &self.space, epoch).await;
+        let standing = standing.map_err(|why| format!("its primary {why}"))?;
         let space = self.space.clone();
         let settled = self.shared.writer.run(move |batch| batch.settle(&space, epoch, standing.committed));
         settled.await.map(|_| ()).map_err(|error| error.to_string())

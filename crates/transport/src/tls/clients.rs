@@ -7,13 +7,12 @@ use std::time::Duration;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::proof::Current;
-use super::{CredentialsError, certificates, private_key, roots};
+use super::{CredentialsError, certificates, never_resume, private_key, provider, roots};
 
 /// Clients may be older than the nodes, so 1.2 will do.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -64,10 +63,7 @@ impl ServerTls {
             .map_err(CredentialsError::refused)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Current<CertifiedKey>>::clone(&self.current));
-        // A resumed session would go on with a certificate that was replaced.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config.max_early_data_size = 0;
+        never_resume(&mut config);
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(config)
     }
@@ -114,10 +110,6 @@ impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Roots({})", self.roots.len())
     }
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// Nobody who checks a certificate takes one that is out of its time.

@@ -238,7 +238,7 @@ fn read_attempt(headers: &mut HeaderMap) -> Result<u32, HeadError> {
 pub fn read_traceparent(headers: &mut HeaderMap) -> Option<String> {
     let alone = headers.get_all(TRACEPARENT).iter().count() == 1;
     let value = headers.remove(TRACEPARENT).filter(|_| alone)?;
-    value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic())).map(str::to_owned)
+    value.to_str().ok().filter(|text| super::is_traceparent(text)).map(str::to_owned)
 }
 
 /// Writes a reply's head, in place of whatever `homing-` headers the service wrote. [`HOPS`] is always

@@ -8,7 +8,7 @@ use http::{Method, Uri};
 use super::fields::{Fields, put_bytes, put_duration};
 use super::headers::{put_headers, take_headers};
 use super::{VERSION, WireError};
-use crate::wire::varint;
+use crate::wire::{is_traceparent, varint};
 use crate::{Head, Kind, Routed};
 
 const REMAINING: u8 = 1;
@@ -90,7 +90,7 @@ fn flags(head: &Head) -> u8 {
 
 /// One that can't be carried on is dropped, as W3C Trace Context asks.
 fn traceparent(head: &Head) -> Option<&String> {
-    head.traceparent.as_ref().filter(|text| printable(text).is_ok())
+    head.traceparent.as_ref().filter(|text| is_traceparent(text))
 }
 
 fn put_routed(out: &mut BytesMut, routed: &Routed) {
@@ -164,9 +164,5 @@ fn take_method(fields: &mut Fields) -> Result<Method, WireError> {
 
 /// A traceparent becomes a header on other wires, so it must fit into one.
 fn printable(text: &str) -> Result<String, &'static str> {
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(text.to_owned())
-    } else {
-        Err("it must be printable ASCII")
-    }
+    if is_traceparent(text) { Ok(text.to_owned()) } else { Err("it must be printable ASCII") }
 }
