@@ -6,7 +6,8 @@
 //! What it sees to, the first before the second:
 //! 1. **Spread**: the replicas of a group stand in other zones than its primary, and where there are none left, in other racks.
 //! 2. **Balance**: each node holds its weighted share of primaries, and of all copies, give or take 5 % or one slot. Where
-//!    the spread leaves no choice (one small node alone in the second zone), the share of copies is what it leaves.
+//!    the spread leaves no choice (one small node alone in the second zone), the share of copies is what a fill from nothing
+//!    gives: at most a thousandth or so above the least that it could be.
 //! 3. **Calm**: only what breaks one of the two changes. A join or a leave moves about the new node's share, or the old one's.
 //! 4. Where it costs none of these, the replicas of a group stand apart from each other, too.
 //!
