@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_router::{DirectError, DirectService, Peers, Router};
-use homing_routing_table::{Applied, Diff, RoutingTable, decode_diff, encode_diff};
+use homing_routing_table::{Applied, Diff, RoutingTable};
 use homing_transport::BoxFuture;
 use homing_types::NodeId;
 
@@ -62,7 +62,7 @@ pub(crate) struct Apply {
 
 impl DirectService for Apply {
     fn call(&self, from: NodeId, message: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
-        let applied = decode_diff(&message).map_err(|error| error.to_string()).and_then(|diff| {
+        let applied = Diff::decode(message).map_err(|error| error.to_string()).and_then(|diff| {
             tracing::info!(%from, groups = diff.len(), "an operator's table arrived");
             apply(&self.table, self.keep.as_ref(), &diff)
         });
@@ -91,7 +91,7 @@ pub(crate) async fn apply_at(
     if node == router.me() {
         return apply(router.table(), keep, diff).map(|applied| TableOutcome::from(&applied)).map_err(failed);
     }
-    let answer = router.peers().direct(node, APPLY_PATH, encode_diff(diff).into(), timeout).await?;
+    let answer = router.peers().direct(node, APPLY_PATH, diff.as_bytes().to_vec().into(), timeout).await?;
     TableOutcome::decode(&answer).ok_or_else(|| failed(format!("{node} answered with nonsense")))
 }
 

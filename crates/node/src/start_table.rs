@@ -89,7 +89,7 @@ fn join(kept: &Diff, given: &Diff) -> Result<Joined> {
     let applied = table.apply(given).context("the table of the configuration")?;
     let snapshot = table.snapshot();
     Ok(match applied.conflicts.as_slice() {
-        [] => Joined::Whole(Diff::new(snapshot.groups())?),
+        [] => Joined::Whole(snapshot.to_diff()),
         [slot, others @ ..] => {
             Joined::Contradiction { slot: *slot, epoch: snapshot.epoch(*slot), others: others.len() }
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use homing::routing_table::{Diff, RoutingTable, decode_diff, encode_diff};
+use homing::routing_table::{Diff, RoutingTable};
 
 use crate::disk;
 
@@ -33,7 +33,7 @@ impl TableFile {
     /// The table as it was last written; `None` if it never was.
     pub(crate) fn read(&self) -> Result<Option<Diff>> {
         match std::fs::read(&self.path) {
-            Ok(bytes) => decode_diff(&bytes).map(Some).with_context(|| {
+            Ok(bytes) => Diff::decode(bytes).map(Some).with_context(|| {
                 format!(
                     "{} is damaged: restore it from a backup, or remove it if no newer table was ever applied",
                     self.path.display()
@@ -52,8 +52,7 @@ impl TableFile {
         if written.is_some_and(|written| written >= snapshot.version()) {
             return Ok(());
         }
-        let whole = Diff::new(snapshot.groups()).map_err(io::Error::other)?;
-        disk::write(&self.path, &encode_diff(&whole), disk::OPEN)?;
+        disk::write(&self.path, snapshot.to_diff().as_bytes(), disk::OPEN)?;
         *written = Some(snapshot.version());
         Ok(())
     }
@@ -113,7 +112,7 @@ mod tests {
             }
         });
         let kept = file.read().unwrap().unwrap();
-        assert_eq!(kept, Diff::new(table.snapshot().groups()).unwrap());
+        assert_eq!(kept, table.snapshot().to_diff());
     }
 
     #[test]

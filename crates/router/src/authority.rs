@@ -15,6 +15,7 @@ pub trait Authority: Send + Sync + 'static {
 /// node from one list. It never promotes and its grants don't end: fencing is by epoch alone.
 #[derive(Debug, Default)]
 pub struct StaticAuthority {
+    /// In the order of the slots.
     groups: Vec<(Slot, Arc<Group>)>,
 }
 
@@ -22,9 +23,7 @@ impl StaticAuthority {
     /// The authority of this table.
     #[must_use]
     pub fn new(table: &Diff) -> Self {
-        let mut groups: Vec<_> = table.iter().map(|(slot, group)| (slot, Arc::new(group.clone()))).collect();
-        groups.sort_by_key(|(slot, _)| *slot);
-        Self { groups }
+        Self { groups: table.iter().map(|(slot, group)| (slot, Arc::new(group))).collect() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_routing_table::{Diff, Group, Pull, decode_group, encode_group};
+use homing_routing_table::{Diff, Pull};
 use homing_transport::{Body, Head, Kind, Lane, ReplyHead, SendError, Sent};
 use homing_types::{Epoch, NodeId, Outcome, Slot};
 use http_body_util::{BodyExt, Limited};
@@ -14,30 +14,32 @@ use crate::receive::MAX_DIRECT;
 use crate::router::{Pulled, Router};
 use crate::service::DirectError;
 
-/// The path that members pull a group from: two bytes of slot in, the encoded group out, or nothing if there is none.
+/// The path that members pull a group from: two bytes of slot in, the group as a diff of one out, or nothing if there is none.
 pub const GROUP_PATH: &str = "/homing.v1.Table/Group";
 
 /// The largest group that travels with a request or a reply, in bytes; a larger one is pulled.
 const MAX_CARRIED_GROUP: usize = 8 << 10;
 
 impl Router {
-    /// Applies an encoded group. What is older than what is known, or can't be right, changes nothing.
+    /// Applies an encoded group: a diff of one. What is older than what is known, or can't be right, changes nothing.
     ///
     /// # Errors
     /// A line that says why it can't be a group of `slot`.
     pub(crate) fn learn(&self, slot: Slot, encoded: &[u8]) -> Result<Epoch, String> {
-        let (found, group) = decode_group(encoded).map_err(|error| error.to_string())?;
-        if found != slot {
-            return Err(format!("the group of slot {found} came for slot {slot}"));
-        }
-        self.apply(slot, group)
+        self.apply(slot, &Diff::decode(encoded).map_err(|error| error.to_string())?)
     }
 
     /// Applies a group, whatever its epoch: the table counts one that is older, and one of the same epoch may differ.
-    fn apply(&self, slot: Slot, group: Group) -> Result<Epoch, String> {
-        let epoch = group.epoch;
-        let diff = Diff::one(slot, group).map_err(|error| error.to_string())?;
-        let applied = self.table.apply(&diff).map_err(|error| error.to_string())?;
+    fn apply(&self, slot: Slot, diff: &Diff) -> Result<Epoch, String> {
+        let mut epochs = diff.epochs();
+        let epoch = match (epochs.next(), epochs.next()) {
+            (Some((found, epoch)), None) if found == slot => epoch,
+            (Some((found, _)), None) => {
+                return Err(format!("the group of slot {found} came for slot {slot}"));
+            }
+            _ => return Err(format!("{} groups came for slot {slot}", diff.len())),
+        };
+        let applied = self.table.apply(diff).map_err(|error| error.to_string())?;
         if !applied.changed.is_empty() {
             self.counters.corrections.increment(1);
             tracing::debug!(%slot, %epoch, "learned a group");
@@ -52,7 +54,8 @@ impl Router {
     pub(crate) async fn look_up(&self, slot: Slot) {
         let lookup = self.authority.lookup(slot);
         let Ok(Some(group)) = tokio::time::timeout(self.options.pull_timeout, lookup).await else { return };
-        if let Err(problem) = self.apply(slot, (*group).clone()) {
+        let diff = Diff::one(slot, (*group).clone()).map_err(|error| error.to_string());
+        if let Err(problem) = diff.and_then(|diff| self.apply(slot, &diff)) {
             tracing::warn!(%slot, problem, "the authority's group can't be applied");
         }
     }
@@ -64,13 +67,14 @@ impl Router {
 
     /// The encoded group of a slot, if this node has one and it is small enough to travel along.
     pub(crate) fn carried_group(&self, slot: Slot) -> Bytes {
-        match self.table.load().group(slot) {
-            Some(group) => {
-                let encoded = encode_group(slot, &group);
-                if encoded.len() <= MAX_CARRIED_GROUP { encoded.into() } else { Bytes::new() }
-            }
-            None => Bytes::new(),
-        }
+        let encoded = self.encoded_group(slot);
+        if encoded.len() <= MAX_CARRIED_GROUP { encoded } else { Bytes::new() }
+    }
+
+    /// A group as a diff of one, encoded; nothing if this node has none.
+    fn encoded_group(&self, slot: Slot) -> Bytes {
+        let diff = self.table.load().diff([slot]);
+        if diff.is_empty() { Bytes::new() } else { diff.into_bytes().into() }
     }
 
     /// Learns from a reply of `from`, before anything else is decided and before `deadline`. Returns whether this node
@@ -137,8 +141,7 @@ impl Router {
     pub(crate) fn answer_pull(&self, message: &[u8]) -> Result<Bytes, String> {
         let slot = <[u8; 2]>::try_from(message).ok().and_then(|bytes| Slot::new(u16::from_be_bytes(bytes)));
         let slot = slot.ok_or("a pull is two bytes: a slot below 16384, big-endian")?;
-        let group = self.table.load().group(slot);
-        Ok(group.map(|group| encode_group(slot, &group).into()).unwrap_or_default())
+        Ok(self.encoded_group(slot))
     }
 
     /// Sends one direct message to a member and collects its answer.

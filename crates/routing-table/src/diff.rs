@@ -1,16 +1,33 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
-use homing_types::{MAX_REPLICAS, Slot, SpaceKey};
+use homing_types::{Epoch, NodeId, Owners, Slot, SpaceKey};
 use thiserror::Error;
 
+use crate::packed::{Packed, Position, pack};
 use crate::table::MAX_PINS;
-use crate::{Group, MAX_NODES};
+use crate::wire::{self, DecodeError, FORMAT, MAX_DIFF_LEN, Reader, WireGroup, Writer};
+use crate::{Group, MAX_NODES, content};
 
 /// A batch of groups, published all or nothing. A slot stands in it at most once, so it has at most
 /// [`SLOTS`](homing_types::SLOTS) groups.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// A diff is kept as the bytes in which it travels, checked and with an index of its groups. So two diffs are equal exactly if
+/// their bytes are.
+#[derive(Clone)]
 pub struct Diff {
-    groups: BTreeMap<Slot, Group>,
+    bytes: Vec<u8>,
+    /// Where each node's id stands in the bytes, after its length.
+    ids: Vec<u32>,
+    groups: Vec<Place>,
+}
+
+/// Where a group stands in a diff's bytes.
+#[derive(Clone, Copy)]
+struct Place {
+    hash: u64,
+    start: u32,
+    pin_replicas: u8,
 }
 
 impl Diff {
@@ -19,19 +36,17 @@ impl Diff {
     /// # Errors
     /// [`DiffError`] names the slot whose group can't be right.
     pub fn new(groups: impl IntoIterator<Item = (Slot, Group)>) -> Result<Self, DiffError> {
-        let mut diff = Self::default();
-        let mut pins = 0;
+        let mut sorted = BTreeMap::new();
         for (slot, group) in groups {
-            check(slot, &group)?;
-            pins += group.pins.len();
-            if pins > MAX_PINS {
-                return Err(DiffError::TooManyPins);
-            }
-            if diff.groups.insert(slot, group).is_some() {
+            if sorted.insert(slot, group).is_some() {
                 return Err(DiffError::Twice { slot });
             }
         }
-        Ok(diff)
+        match Self::decode(encode(&sorted)?) {
+            Ok(diff) => Ok(diff),
+            Err(DecodeError::Diff(error)) => Err(error),
+            Err(_) => unreachable!("groups that were checked have an encoding"),
+        }
     }
 
     /// A diff of one group.
@@ -42,9 +57,56 @@ impl Diff {
         Self::new([(slot, group)])
     }
 
-    /// The groups, by slot.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Slot, &Group)> {
-        self.groups.iter().map(|(slot, group)| (*slot, group))
+    /// A diff from its bytes.
+    ///
+    /// What is allocated beside them grows with the bytes that are there, never with a count that they claim, and is at most
+    /// three times as much.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if these aren't the bytes of a diff.
+    pub fn decode(bytes: impl Into<Vec<u8>>) -> Result<Self, DecodeError> {
+        let bytes = bytes.into();
+        if bytes.len() > MAX_DIFF_LEN {
+            return Err(DecodeError::TooLong { len: bytes.len() });
+        }
+        let mut reader = Reader(&bytes);
+        let [format] = reader.array()?;
+        if format != FORMAT {
+            return Err(DecodeError::Format { format });
+        }
+        let ids = wire::read_ids(&bytes, &mut reader)?;
+        let groups = read_groups(&bytes, &mut reader, &ids)?;
+        if !reader.0.is_empty() {
+            return Err(DecodeError::Long { left: reader.0.len() });
+        }
+        Ok(Self { ids, groups, bytes })
+    }
+
+    /// The bytes of the diff.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes of the diff, without copying them.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The groups as values, by slot.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Slot, Group)> {
+        let nodes: Vec<NodeId> = self.ids().map(node).collect();
+        self.groups().map(move |(group, _)| {
+            let owners = |packed: Packed<'_>| packed.owners(|position| &nodes[usize::from(position)]);
+            let pins = group.pins().map(|(key, pinned)| (key, owners(pinned))).collect();
+            (group.slot, Group { epoch: group.epoch, owners: owners(group.owners), pins })
+        })
+    }
+
+    /// The slots and their epochs.
+    pub fn epochs(&self) -> impl ExactSizeIterator<Item = (Slot, Epoch)> {
+        self.groups().map(|(group, _)| (group.slot, group.epoch))
     }
 
     /// The number of groups.
@@ -58,28 +120,126 @@ impl Diff {
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
+
+    /// The groups of some slots, and no node that only the others name.
+    pub(crate) fn only(&self, which: impl Fn(Slot) -> bool) -> Self {
+        match Self::new(self.iter().filter(|(slot, _)| which(*slot))) {
+            Ok(diff) => diff,
+            Err(_) => unreachable!("a part of a diff is one"),
+        }
+    }
+
+    /// The groups as they are, each with its hash.
+    pub(crate) fn groups(&self) -> impl ExactSizeIterator<Item = (WireGroup<'_>, u64)> {
+        self.groups.iter().map(|place| {
+            let bytes = &self.bytes[place.start as usize..];
+            (WireGroup::again(bytes, usize::from(place.pin_replicas)), place.hash)
+        })
+    }
+
+    /// The ids of the nodes, by position.
+    pub(crate) fn ids(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
+        self.ids.iter().map(|start| id(&self.bytes, *start))
+    }
 }
 
-/// What must be true of each group alone.
-pub(crate) fn check(slot: Slot, group: &Group) -> Result<(), DiffError> {
-    if group.epoch.is_zero() {
-        return Err(DiffError::NoEpoch { slot });
+impl Default for Diff {
+    /// A diff of no group.
+    fn default() -> Self {
+        let bytes = Writer::new(std::iter::empty(), 0).finish();
+        Self { bytes, ids: Vec::new(), groups: Vec::new() }
     }
-    if let Some(key) = group.pins.keys().find(|key| key.slot() != slot) {
-        return Err(DiffError::ForeignPin { slot, key: *key });
+}
+
+impl PartialEq for Diff {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
     }
-    if group.pins.len() > MAX_PINS {
+}
+
+impl Eq for Diff {}
+
+impl fmt::Debug for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// The id whose length stands at `start`.
+fn id(bytes: &[u8], start: u32) -> &str {
+    let (len, rest) = bytes[start as usize..].split_at(1);
+    std::str::from_utf8(&rest[..usize::from(len[0])]).unwrap_or_default()
+}
+
+fn node(id: &str) -> NodeId {
+    match NodeId::new(id) {
+        Ok(id) => id,
+        Err(_) => unreachable!("the ids of a diff were checked"),
+    }
+}
+
+fn read_groups(bytes: &[u8], reader: &mut Reader<'_>, ids: &[u32]) -> Result<Vec<Place>, DecodeError> {
+    let count = wire::read_group_count(reader)?;
+    let mut groups = Vec::with_capacity(count);
+    let mut used = Used::default();
+    let mut last = None;
+    let mut pins = 0;
+    for _ in 0..count {
+        let start = bytes.len() - reader.0.len();
+        let group = WireGroup::read(reader, ids.len(), |owners| used.add(owners))?;
+        if last.replace(group.slot) >= Some(group.slot) {
+            return Err(DecodeError::Order { part: "slots" });
+        }
+        let (pin_count, pin_replicas) = group.pin_counts();
+        pins += pin_count;
+        if pins > MAX_PINS {
+            return Err(DiffError::TooManyPins.into());
+        }
+        let hash = content::hash(&group, |position| id(bytes, ids[usize::from(position)]));
+        groups.push(Place { hash, start: start as u32, pin_replicas: pin_replicas as u8 });
+    }
+    if used.count() < ids.len() { Err(DecodeError::UnusedNode) } else { Ok(groups) }
+}
+
+/// Which positions of a dictionary own something.
+struct Used([u64; MAX_NODES / 64]);
+
+impl Default for Used {
+    fn default() -> Self {
+        Self([0; MAX_NODES / 64])
+    }
+}
+
+impl Used {
+    fn add(&mut self, owners: Packed<'_>) {
+        for position in owners.positions().map(usize::from) {
+            self.0[position / 64] |= 1 << (position % 64);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(|bits| bits.count_ones() as usize).sum()
+    }
+}
+
+fn encode(groups: &BTreeMap<Slot, Group>) -> Result<Vec<u8>, DiffError> {
+    let ids: BTreeSet<&NodeId> = groups.values().flat_map(Group::nodes).collect();
+    if ids.len() > MAX_NODES {
+        return Err(DiffError::TooManyNodes);
+    }
+    if groups.values().map(|group| group.pins.len()).sum::<usize>() > MAX_PINS {
         return Err(DiffError::TooManyPins);
     }
-    if names_too_many_nodes(group) {
-        return Err(DiffError::TooManyNodes { slot });
+    let positions: HashMap<&NodeId, Position> = ids.iter().copied().zip(0..).collect();
+    let packed = |owners: &Owners| pack(owners, |node| positions[node]);
+    let mut writer = Writer::new(ids.iter().map(|id| id.as_str()), groups.len());
+    for (slot, group) in groups {
+        writer.group(*slot, group.epoch, &packed(&group.owners), group.pins.len());
+        for (key, owners) in &group.pins {
+            writer.pin(*key, &packed(owners));
+        }
     }
-    Ok(())
-}
-
-fn names_too_many_nodes(group: &Group) -> bool {
-    let at_most = (group.pins.len() + 1) * (MAX_REPLICAS + 1);
-    at_most > MAX_NODES && group.nodes().collect::<HashSet<_>>().len() > MAX_NODES
+    Ok(writer.finish())
 }
 
 /// Why groups form no [`Diff`].
@@ -108,10 +268,7 @@ pub enum DiffError {
     /// There are more pins than a table may hold.
     #[error("the diff has more than {MAX_PINS} pins, the most a table may hold")]
     TooManyPins,
-    /// A group names more nodes than a table may.
-    #[error("the group of slot {slot} names more than {MAX_NODES} nodes, the most a table may name")]
-    TooManyNodes {
-        /// The slot.
-        slot: Slot,
-    },
+    /// The groups name more nodes than a table may.
+    #[error("the diff names more than {MAX_NODES} nodes, the most a table may name")]
+    TooManyNodes,
 }

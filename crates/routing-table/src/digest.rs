@@ -9,7 +9,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Branches of the tree, and leaves of a branch.
 pub const BRANCHES: usize = 128;
 
-const LEAVES: usize = SLOTS / BRANCHES;
+/// Slots of a branch.
+pub(crate) const LEAVES: usize = SLOTS / BRANCHES;
 
 /// The root of a table's hash tree. Two tables hold equal groups exactly if their digests are equal (but for 1 in 2⁶⁴).
 ///
@@ -44,14 +45,14 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// Hashes the branches anew in which these slots stand. `leaf` gives the hash of a slot.
-    pub(crate) fn update(&mut self, slots: &[Slot], leaf: impl Fn(usize) -> u64) {
+    /// Hashes the branches anew in which these slots stand. `leaf` gives a hash by branch and place in it.
+    pub(crate) fn update(&mut self, slots: &[Slot], leaf: impl Fn(usize, usize) -> u64) {
         let mut dirty = [false; BRANCHES];
         for slot in slots {
             dirty[slot.index() / LEAVES] = true;
         }
         for branch in (0..BRANCHES).filter(|branch| dirty[*branch]) {
-            self.branches[branch] = branch_hash(&std::array::from_fn(|i| leaf(branch * LEAVES + i)));
+            self.branches[branch] = branch_hash(&std::array::from_fn(|i| leaf(branch, i)));
         }
     }
 

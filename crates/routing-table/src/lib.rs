@@ -15,20 +15,26 @@
 mod content;
 mod diff;
 mod digest;
+mod export;
 mod group;
+mod lookup;
 mod nodes;
+mod packed;
 mod pins;
 mod publish;
 mod receive;
+mod replace;
 mod snapshot;
+mod sync;
 mod table;
 mod wire;
 
 pub use diff::{Diff, DiffError};
 pub use digest::{BRANCHES, Digest};
 pub use group::Group;
+pub use lookup::Lookup;
 pub use nodes::MAX_NODES;
 pub use receive::{Decision, Known, NotReadyReason, Pull, Received, receive};
-pub use snapshot::{Lookup, Snapshot};
+pub use snapshot::Snapshot;
 pub use table::{Applied, ApplyError, Counters, Loaded, MAX_PINS, RoutingTable};
-pub use wire::{DecodeError, decode_diff, decode_group, encode_diff, encode_group};
+pub use wire::{DecodeError, MAX_DIFF_LEN};

@@ -5,39 +5,46 @@ use std::sync::Arc;
 
 use homing_types::NodeId;
 
-/// The most nodes a table may name.
+use crate::packed::Position;
+
+/// The most nodes a table may name, and the most a diff may.
 pub const MAX_NODES: usize = 4_096;
 
-/// The index of a node in a [`Nodes`]. It means nothing to another table, or on a wire.
-pub(crate) type NodeIndex = u16;
-
-/// A dictionary of node ids. Indices stay valid when it grows.
+/// A table's dictionary of nodes. It only grows, and positions stay what they were.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nodes {
-    ids: Vec<NodeId>,
-    indices: Arc<HashMap<NodeId, NodeIndex>>,
+    ids: Arc<[NodeId]>,
+    positions: Arc<HashMap<NodeId, Position>>,
 }
 
 impl Nodes {
-    pub(crate) fn id(&self, index: NodeIndex) -> &NodeId {
-        &self.ids[usize::from(index)]
+    #[inline]
+    pub(crate) fn id(&self, position: Position) -> &NodeId {
+        &self.ids[usize::from(position)]
     }
 
-    pub(crate) fn index(&self, id: &NodeId) -> Option<NodeIndex> {
-        self.indices.get(id).copied()
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
     }
 
-    /// The index of `id`, added if it is new; `None` if the dictionary is full.
-    pub(crate) fn intern(&mut self, id: &NodeId) -> Option<NodeIndex> {
-        if let Some(index) = self.index(id) {
-            return Some(index);
-        }
-        if self.ids.len() >= MAX_NODES {
+    /// The positions of these ids. Those that are new are added; `None` if they are too many.
+    pub(crate) fn intern<'a>(&mut self, ids: impl Iterator<Item = &'a str> + Clone) -> Option<Vec<Position>> {
+        let new: Vec<NodeId> = ids
+            .clone()
+            .filter(|id| !self.positions.contains_key(*id))
+            .map(|id| match NodeId::new(id) {
+                Ok(id) => id,
+                Err(_) => unreachable!("the ids of a diff were checked"),
+            })
+            .collect();
+        if self.len() + new.len() > MAX_NODES {
             return None;
         }
-        let index = NodeIndex::try_from(self.ids.len()).ok()?;
-        self.ids.push(id.clone());
-        Arc::make_mut(&mut self.indices).insert(id.clone(), index);
-        Some(index)
+        if !new.is_empty() {
+            let positions = Arc::make_mut(&mut self.positions);
+            positions.extend(new.iter().cloned().zip(self.ids.len() as Position..));
+            self.ids = self.ids.iter().cloned().chain(new).collect();
+        }
+        Some(ids.map(|id| self.positions[id]).collect())
     }
 }

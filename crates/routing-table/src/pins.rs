@@ -1,125 +1,103 @@
-//! The pins of one group, found by hash: no search over them, no allocation on lookup.
+//! The pins of one group, found by hash: no search over them, no allocation on lookup, one place in memory to look at.
 //!
-//! Keys and owners stand in dense arrays; a small open-addressed index of positions finds them. A space key is a hash
-//! already, so its low bits are the hash of the index.
+//! A space key is a hash already, so where a pin lies in the array is computed from it: its *home*. The homes rise with
+//! the keys, and a pin whose home is taken goes to the next free place; so all pins lie in the order of their keys, and a
+//! lookup ends at the first place that is free or holds a higher key, whether the pin is there or not (linear probing in
+//! an ordered table: Amble and Knuth, "Ordered hash tables", 1974).
 
-use homing_types::{Owners, Replica, ReplicaState, SpaceKey};
+use std::sync::Arc;
 
-use crate::nodes::{NodeIndex, Nodes};
+use homing_types::SpaceKey;
 
-/// Owners as node indices: the primary first. A bit a replica says whether it is catching up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Packed {
-    nodes: [NodeIndex; 1 + homing_types::MAX_REPLICAS],
-    replicas: u8,
-    catching_up: u8,
-}
+use crate::packed::{self, Packed, Position};
+use crate::wire::KEY_LEN;
 
-impl Packed {
-    /// `None` if the dictionary is full.
-    pub(crate) fn new(owners: &Owners, nodes: &mut Nodes) -> Option<Self> {
-        let mut packed = Self { nodes: [0; 8], replicas: 0, catching_up: 0 };
-        packed.nodes[0] = nodes.intern(owners.primary())?;
-        for (i, replica) in owners.replicas().iter().enumerate() {
-            packed.nodes[i + 1] = nodes.intern(&replica.node)?;
-            packed.replicas += 1;
-            if replica.state == ReplicaState::CatchingUp {
-                packed.catching_up |= 1 << i;
-            }
-        }
-        Some(packed)
-    }
+/// In the place of the number of replicas, where there is no pin. The key is then the highest, so that a lookup ends there.
+const FREE: u8 = u8::MAX;
 
-    pub(crate) const fn primary(&self) -> NodeIndex {
-        self.nodes[0]
-    }
-
-    pub(crate) fn replicas(&self) -> impl Iterator<Item = (NodeIndex, ReplicaState)> + '_ {
-        (0..usize::from(self.replicas)).map(|i| {
-            let catching_up = self.catching_up & (1 << i) != 0;
-            let state = if catching_up { ReplicaState::CatchingUp } else { ReplicaState::InSync };
-            (self.nodes[i + 1], state)
-        })
-    }
-
-    pub(crate) fn owners(&self, nodes: &Nodes) -> Owners {
-        let replica = |(index, state)| Replica { node: nodes.id(index).clone(), state };
-        let replicas = self.replicas().map(replica).collect();
-        match Owners::new(nodes.id(self.primary()).clone(), replicas) {
-            Ok(owners) => owners,
-            Err(_) => unreachable!("packed from owners, which were checked"),
-        }
-    }
-}
-
-/// The pins of one group.
-#[derive(Debug, Clone, Default)]
+/// The pins of one group: at least one.
+#[derive(Debug, Clone)]
 pub(crate) struct Pins {
-    keys: Box<[u128]>,
-    owners: Box<[Packed]>,
-    /// Positions + 1 in the arrays above; 0 is free. Its length is a power of two, at most 3/4 full.
-    index: Box<[u32]>,
+    /// Places of equal length: key and owners, with room for the most replicas that a pin of the group has. The last one
+    /// is free, so that every lookup ends.
+    places: Arc<[u8]>,
+    homes: u32,
+    pins: u32,
+    stride: u8,
 }
 
 impl Pins {
-    /// From pins in the order of their keys; `None` if the dictionary of nodes is full.
+    /// From `count` pins in the order of their keys, none with more than `replicas`. A node has the position in the table
+    /// that `position` gives. `None` without a pin. The places are laid out in `scratch`.
     pub(crate) fn new<'a>(
-        pins: impl ExactSizeIterator<Item = (&'a SpaceKey, &'a Owners)>,
-        nodes: &mut Nodes,
+        (count, replicas): (usize, usize),
+        pins: impl Iterator<Item = (SpaceKey, Packed<'a>)>,
+        position: impl Fn(Position) -> Position,
+        scratch: &mut Vec<u8>,
     ) -> Option<Self> {
-        let mut keys = Vec::with_capacity(pins.len());
-        let mut owners = Vec::with_capacity(pins.len());
-        for (key, pinned) in pins {
-            keys.push(key.as_u128());
-            owners.push(Packed::new(pinned, nodes)?);
+        if count == 0 {
+            return None;
         }
-        let index = index(&keys);
-        Some(Self { keys: keys.into(), owners: owners.into(), index })
+        // Three quarters full.
+        let homes = count + count / 3;
+        let stride = KEY_LEN + packed::len(replicas);
+        scratch.clear();
+        scratch.resize((homes + 1) * stride, FREE);
+        let mut next = 0;
+        for (key, owners) in pins {
+            let at = home(key, homes).max(next);
+            next = at + 1;
+            // There is always a free place after the last.
+            if scratch.len() < (next + 1) * stride {
+                scratch.resize((next + 1) * stride, FREE);
+            }
+            let place = &mut scratch[at * stride..next * stride];
+            place[..KEY_LEN].copy_from_slice(&key.as_u128().to_be_bytes());
+            owners.translate(&mut place[KEY_LEN..], &position);
+        }
+        Some(Self {
+            places: scratch.as_slice().into(),
+            homes: homes as u32,
+            pins: count as u32,
+            stride: stride as u8,
+        })
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.keys.len()
+        self.pins as usize
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    pub(crate) fn find(&self, key: SpaceKey) -> Option<&Packed> {
-        if self.is_empty() {
-            return None;
-        }
-        let mut at = home(key.as_u128(), self.index.len());
+    #[inline]
+    pub(crate) fn find(&self, key: SpaceKey) -> Option<Packed<'_>> {
+        let stride = usize::from(self.stride);
+        let mut from = home(key, self.homes as usize) * stride;
         loop {
-            let position = self.index[at].checked_sub(1)? as usize;
-            if self.keys[position] == key.as_u128() {
-                return Some(&self.owners[position]);
+            let (found, owners) = place(&self.places[from..from + stride])?;
+            if found >= key {
+                return (found == key).then_some(owners);
             }
-            at = (at + 1) & (self.index.len() - 1);
+            from += stride;
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SpaceKey, &Packed)> {
-        self.keys.iter().map(|key| SpaceKey::from_u128(*key)).zip(&self.owners)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SpaceKey, Packed<'_>)> + Clone {
+        self.places.chunks_exact(usize::from(self.stride)).filter_map(place)
     }
 }
 
-fn index(keys: &[u128]) -> Box<[u32]> {
-    if keys.is_empty() {
-        return Box::default();
-    }
-    let len = (keys.len() * 4 / 3 + 1).next_power_of_two();
-    let mut index = vec![0_u32; len];
-    for (position, key) in (1..).zip(keys) {
-        let mut at = home(*key, len);
-        while index[at] != 0 {
-            at = (at + 1) & (len - 1);
-        }
-        index[at] = position;
-    }
-    index.into()
+/// What lies in a place, if anything.
+#[inline]
+fn place(bytes: &[u8]) -> Option<(SpaceKey, Packed<'_>)> {
+    let (key, owners) = bytes.split_first_chunk()?;
+    (owners[0] != FREE).then(|| (SpaceKey::from_u128(u128::from_be_bytes(*key)), Packed::new(owners)))
 }
 
-const fn home(key: u128, len: usize) -> usize {
-    (key as usize) & (len - 1)
+/// The place where a pin should lie, of `homes`: the bits of its key below those of the slot, scaled (Lemire, "Fast random
+/// integer generation in an interval", 2019).
+#[inline]
+const fn home(key: SpaceKey, homes: usize) -> usize {
+    let below = (key.as_u128() << SLOT_BITS >> 64) as u64;
+    ((below as u128 * homes as u128) >> 64) as usize
 }
+
+const SLOT_BITS: u32 = homing_types::SLOTS.trailing_zeros();

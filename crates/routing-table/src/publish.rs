@@ -1,4 +1,4 @@
-//! One pointer that readers follow without waiting, and whose old target is freed when no reader can see it any more
+//! One pointer that readers follow without waiting, and whose old target is released when no reader can see it any more
 //! (epoch-based reclamation: Fraser, "Practical lock-freedom", 2004, by crossbeam-epoch).
 //!
 //! The only unsafe code of this crate.
@@ -8,66 +8,92 @@
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use crossbeam_epoch::{Atomic, Guard, Owned, Shared, pin};
+use crossbeam_epoch::{Guard, pin};
+
+use crate::sync::{AtomicPtr, Ordering};
 
 /// A published value. It is replaced as a whole.
 pub(crate) struct Published<T: Send + Sync + 'static> {
-    pointer: Atomic<Arc<T>>,
+    /// From `Arc::into_raw`; one of the counts of its target belongs to it.
+    pointer: AtomicPtr<T>,
 }
 
 impl<T: Send + Sync + 'static> Published<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self { pointer: Atomic::new(Arc::new(value)) }
+    pub(crate) fn new(value: Arc<T>) -> Self {
+        Self { pointer: AtomicPtr::new(Arc::into_raw(value).cast_mut()) }
     }
 
     /// The value as it is now, for a short look.
     #[inline]
     pub(crate) fn load(&self) -> Pinned<'_, T> {
         let guard = pin();
-        let shared = self.pointer.load(Ordering::Acquire, &guard);
-        // SAFETY: the pointer is never null, since it is made with a value and only swapped for another. What it points
-        // to was fully written before the release that published it, and is not freed while `guard`, which was
-        // pinned before the load and is kept in the `Pinned`, lives.
-        let value: *const Arc<T> = unsafe { shared.deref() };
+        // Acquire: what the value holds was written before it was published.
+        let value = self.pointer.load(Ordering::Acquire);
         Pinned { value, _guard: guard, _published: PhantomData }
     }
 
+    /// The value as it is now, for as long as one likes.
+    pub(crate) fn snapshot(&self) -> Arc<T> {
+        let pinned = self.load();
+        // SAFETY: the pointer is from `Arc::into_raw`, and `pinned` keeps the count that was published with it until the
+        // count that is added here belongs to the new `Arc`.
+        unsafe {
+            Arc::increment_strong_count(pinned.value);
+            Arc::from_raw(pinned.value)
+        }
+    }
+
     /// Replaces the value. Readers see the old one or the new one.
-    pub(crate) fn store(&self, value: T) {
+    pub(crate) fn store(&self, value: Arc<T>) {
         let guard = pin();
-        let new = Owned::new(Arc::new(value));
-        let old: Shared<'_, Arc<T>> = self.pointer.swap(new, Ordering::AcqRel, &guard);
-        // SAFETY: the swap made `old` unreachable for whoever loads from now on, and only this call has it, so it is
-        // destroyed once; those who loaded it before are pinned, and crossbeam waits for them.
-        unsafe { guard.defer_destroy(old) };
+        // Release: whoever loads the value sees all that it holds.
+        let old = self.pointer.swap(Arc::into_raw(value).cast_mut(), Ordering::AcqRel);
+        let old = Retired(old);
+        // SAFETY: the swap made `old` unreachable for whoever loads from now on, and only this call has it, so its count is
+        // given back once; those who loaded it before are pinned, and crossbeam waits for them. It may do so on any
+        // thread, which is right for a value that is `Send` and `Sync`.
+        unsafe { guard.defer_unchecked(move || old.release()) };
         guard.flush();
     }
 }
 
 impl<T: Send + Sync + 'static> Drop for Published<T> {
     fn drop(&mut self) {
-        let pointer = std::mem::replace(&mut self.pointer, Atomic::null());
-        // SAFETY: `&mut self` says that nobody else can load from it, and every `Pinned` borrows `self`; the pointer
-        // is not null and owns its target.
-        drop(unsafe { pointer.into_owned() });
+        // Relaxed: `&mut self` says that nobody else can load from it, and that all that was done before is seen.
+        let retired = Retired(self.pointer.load(Ordering::Relaxed));
+        // SAFETY: every `Pinned` borrows `self`, so no reader is left, and the count is given back only here.
+        unsafe { retired.release() };
+    }
+}
+
+/// The count of a value that was published.
+struct Retired<T>(*mut T);
+
+impl<T> Retired<T> {
+    /// # Safety
+    /// The pointer is from `Arc::into_raw`, nobody follows it without a count of his own, and it is released once.
+    unsafe fn release(self) {
+        // SAFETY: as above.
+        drop(unsafe { Arc::from_raw(self.0) });
     }
 }
 
 /// A published value that can't be freed while this lives.
 pub(crate) struct Pinned<'a, T> {
-    value: *const Arc<T>,
+    value: *const T,
     _guard: Guard,
     _published: PhantomData<&'a T>,
 }
 
 impl<T> Deref for Pinned<'_, T> {
-    type Target = Arc<T>;
+    type Target = T;
 
     #[inline]
-    fn deref(&self) -> &Arc<T> {
-        // SAFETY: see `load`: the guard in `self` keeps the target.
+    fn deref(&self) -> &T {
+        // SAFETY: the pointer is never null, since it is made with a value and only swapped for another. What it points to
+        // was fully written before the release that published it, and is not freed while the guard, which was pinned
+        // before the load, lives.
         unsafe { &*self.value }
     }
 }

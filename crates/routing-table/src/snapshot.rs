@@ -1,41 +1,46 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use homing_types::{Access, Epoch, NodeId, Owners, ReplicaState, Role, SLOTS, Slot, SpaceKey};
+use homing_types::{Epoch, SLOTS, Slot, SpaceKey};
 
 use crate::Group;
-use crate::content::Content;
-use crate::digest::{self, BRANCHES, Digest, Tree};
-use crate::nodes::{NodeIndex, Nodes};
-use crate::pins::Packed;
+use crate::content::{Content, Entry};
+use crate::digest::{BRANCHES, Digest, LEAVES, Tree, slots_of};
+use crate::lookup::Lookup;
+use crate::nodes::Nodes;
+use crate::packed::Packed;
 
 /// All groups at one moment. It never changes.
+///
+/// The groups lie in [`BRANCHES`] branches, which snapshots share: a diff of one group copies one of them.
 #[derive(Clone)]
 pub struct Snapshot {
     pub(crate) version: u64,
-    pub(crate) entries: Box<[Entry; SLOTS]>,
-    pub(crate) contents: Box<[Option<Arc<Content>>; SLOTS]>,
+    pub(crate) branches: [Arc<Branch>; BRANCHES],
     pub(crate) nodes: Nodes,
     pub(crate) pins: usize,
     pub(crate) tree: Tree,
 }
 
-/// What every lookup needs of a group, in one small array.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Entry {
-    pub(crate) epoch: Epoch,
-    pub(crate) primary: NodeIndex,
-    pub(crate) has_pins: bool,
-    /// Another content came with this very epoch: writes stop until the group is minted anew.
-    pub(crate) conflict: bool,
+/// The groups of some slots that follow each other.
+#[derive(Clone)]
+pub(crate) struct Branch {
+    pub(crate) entries: [Entry; LEAVES],
+    pub(crate) contents: [Content; LEAVES],
+}
+
+impl Default for Branch {
+    fn default() -> Self {
+        Self { entries: [Entry::default(); LEAVES], contents: std::array::from_fn(|_| Content::default()) }
+    }
 }
 
 impl Snapshot {
     pub(crate) fn empty() -> Self {
+        let branch = Arc::new(Branch::default());
         Self {
             version: 0,
-            entries: boxed(Entry::default()),
-            contents: boxed(None),
+            branches: std::array::from_fn(|_| Arc::clone(&branch)),
             nodes: Nodes::default(),
             pins: 0,
             tree: Tree::default(),
@@ -52,38 +57,38 @@ impl Snapshot {
     #[inline]
     #[must_use]
     pub fn lookup(&self, key: SpaceKey) -> Option<Lookup<'_>> {
-        let entry = &self.entries[key.slot().index()];
+        let (entry, content) = self.at(key.slot());
         if entry.epoch.is_zero() {
             return None;
         }
-        let pin = if entry.has_pins { self.pin(key) } else { None };
-        Some(Lookup { snapshot: self, slot: key.slot(), entry, pin })
-    }
-
-    fn pin(&self, key: SpaceKey) -> Option<&Packed> {
-        self.contents[key.slot().index()].as_ref()?.pins.find(key)
+        let pin = if entry.has_pins { content.pins.as_ref().and_then(|pins| pins.find(key)) } else { None };
+        Some(Lookup::new(&self.nodes, entry, content, pin))
     }
 
     /// The epoch of a slot; zero if nothing is known.
     #[must_use]
     pub fn epoch(&self, slot: Slot) -> Epoch {
-        self.entries[slot.index()].epoch
+        self.at(slot).0.epoch
     }
 
     /// Whether two contents came with the epoch that this slot has.
     #[must_use]
     pub fn conflict(&self, slot: Slot) -> bool {
-        self.entries[slot.index()].conflict
+        self.at(slot).0.conflict
     }
 
     /// The group of a slot, as a value.
     #[must_use]
     pub fn group(&self, slot: Slot) -> Option<Group> {
-        let content = self.contents[slot.index()].as_ref()?;
-        let pins = content.pins.iter().map(|(key, owners)| (key, owners.owners(&self.nodes)));
+        let (entry, content) = self.at(slot);
+        if entry.epoch.is_zero() {
+            return None;
+        }
+        let owners = |packed: Packed<'_>| packed.owners(|position| self.nodes.id(position));
+        let pins = content.pins().map(|(key, pinned)| (key, owners(pinned)));
         Some(Group {
-            epoch: self.epoch(slot),
-            owners: content.owners.owners(&self.nodes),
+            epoch: entry.epoch,
+            owners: owners(content.owners()),
             pins: pins.collect::<BTreeMap<_, _>>(),
         })
     }
@@ -114,89 +119,30 @@ impl Snapshot {
     /// The leaves of one branch (modulo [`BRANCHES`]), to compare with those of a table whose branch differs: a slot, its
     /// epoch, and the hash of its content.
     pub fn leaves(&self, branch: usize) -> impl Iterator<Item = (Slot, Epoch, u64)> + '_ {
-        digest::slots_of(branch % BRANCHES).map(|slot| (slot, self.epoch(slot), self.leaf(slot.index())))
+        slots_of(branch % BRANCHES).map(|slot| {
+            let (entry, content) = self.at(slot);
+            (slot, entry.epoch, content.hash)
+        })
     }
 
-    /// The hash of a slot's content, slot and epoch included.
-    pub(crate) fn leaf(&self, slot: usize) -> u64 {
-        self.contents[slot].as_ref().map_or(0, |content| content.hash)
-    }
-}
-
-/// What a table knows of one space.
-#[derive(Clone, Copy)]
-pub struct Lookup<'a> {
-    snapshot: &'a Snapshot,
-    slot: Slot,
-    entry: &'a Entry,
-    pin: Option<&'a Packed>,
-}
-
-impl<'a> Lookup<'a> {
-    /// The epoch of the space's group; never zero.
-    #[must_use]
-    pub const fn epoch(&self) -> Epoch {
-        self.entry.epoch
-    }
-
-    /// The space's primary.
     #[inline]
-    #[must_use]
-    pub fn primary(&self) -> &'a NodeId {
-        let index = self.pin.map_or(self.entry.primary, Packed::primary);
-        self.snapshot.nodes.id(index)
+    pub(crate) fn at(&self, slot: Slot) -> (&Entry, &Content) {
+        let (branch, leaf) = place(slot);
+        let branch = &self.branches[branch];
+        (&branch.entries[leaf], &branch.contents[leaf])
     }
 
-    /// The space's replicas, in the order in which they were minted.
-    pub fn replicas(&self) -> impl Iterator<Item = (&'a NodeId, ReplicaState)> + use<'a> {
-        let nodes = &self.snapshot.nodes;
-        self.packed().into_iter().flat_map(Packed::replicas).map(|(index, state)| (nodes.id(index), state))
-    }
-
-    /// The owners, as a value.
-    #[must_use]
-    pub fn owners(&self) -> Owners {
-        match self.packed() {
-            Some(packed) => packed.owners(&self.snapshot.nodes),
-            None => unreachable!("an entry with an epoch has a content"),
-        }
-    }
-
-    /// Whether the space has owners of its own.
-    #[must_use]
-    pub const fn is_pinned(&self) -> bool {
-        self.pin.is_some()
-    }
-
-    /// Whether two contents came with this epoch. Writes stop until the group is minted anew.
-    #[must_use]
-    pub const fn conflict(&self) -> bool {
-        self.entry.conflict
-    }
-
-    /// In which role `node` may serve `access`, if it may. A conflict is not looked at here.
-    #[must_use]
-    pub fn serves(&self, node: &NodeId, access: Access) -> Option<Role> {
-        if self.primary() == node {
-            Some(Role::Primary)
-        } else if access.any_replica()
-            && self.replicas().any(|(replica, state)| replica == node && state == ReplicaState::InSync)
-        {
-            Some(Role::Replica)
-        } else {
-            None
-        }
-    }
-
-    fn packed(&self) -> Option<&'a Packed> {
-        self.pin.or_else(|| self.snapshot.contents[self.slot.index()].as_ref().map(|content| &content.owners))
+    /// The place of a slot, in a branch of its own.
+    pub(crate) fn at_mut(&mut self, slot: Slot) -> (&mut Entry, &mut Content) {
+        let (branch, leaf) = place(slot);
+        let branch = Arc::make_mut(&mut self.branches[branch]);
+        (&mut branch.entries[leaf], &mut branch.contents[leaf])
     }
 }
 
-/// An array on the heap that never stood on the stack.
-fn boxed<T: Clone>(value: T) -> Box<[T; SLOTS]> {
-    match vec![value; SLOTS].into_boxed_slice().try_into() {
-        Ok(array) => array,
-        Err(_) => unreachable!("the vector has as many elements as the array"),
-    }
+/// The branch of a slot, and its leaf there.
+#[inline]
+const fn place(slot: Slot) -> (usize, usize) {
+    // The slot is below SLOTS by its type; the remainder tells the compiler.
+    (slot.index() % SLOTS / LEAVES, slot.index() % LEAVES)
 }

@@ -6,11 +6,9 @@ use homing_types::Slot;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use crate::content::{self, Content};
-use crate::nodes::{MAX_NODES, Nodes};
 use crate::publish::{Pinned, Published};
-use crate::snapshot::{Entry, Snapshot};
-use crate::{Diff, Group};
+use crate::replace::{replace, sift};
+use crate::{Diff, MAX_NODES, Snapshot};
 
 /// The most pins a table may hold.
 pub const MAX_PINS: usize = 1_000_000;
@@ -18,9 +16,13 @@ pub const MAX_PINS: usize = 1_000_000;
 /// The routing table: snapshots that readers follow without waiting, and diffs that replace them.
 pub struct RoutingTable {
     current: Published<Snapshot>,
-    writer: Mutex<()>,
+    writer: Mutex<Retired>,
     counts: Counts,
 }
+
+/// Snapshots that were replaced, until nobody but this list holds them. So it is always a writer who takes one apart, after
+/// it has published the next, and never a reader who happens to be the last to look.
+type Retired = Vec<Arc<Snapshot>>;
 
 #[derive(Default)]
 struct Counts {
@@ -43,7 +45,11 @@ impl RoutingTable {
     /// A table that knows nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { current: Published::new(Snapshot::empty()), writer: Mutex::new(()), counts: Counts::default() }
+        Self {
+            current: Published::new(Arc::new(Snapshot::empty())),
+            writer: Mutex::default(),
+            counts: Counts::default(),
+        }
     }
 
     /// The table as it is now, for a short look; not to be kept.
@@ -56,7 +62,7 @@ impl RoutingTable {
     /// The table as it is now, for as long as one likes.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.current.load())
+        self.current.snapshot()
     }
 
     /// Applies a diff: of each of its groups the one with the higher epoch stays, and all changes are seen at once.
@@ -67,17 +73,22 @@ impl RoutingTable {
     /// # Errors
     /// [`ApplyError`] if the table would break a bound; then nothing has changed.
     pub fn apply(&self, diff: &Diff) -> Result<Applied, ApplyError> {
-        let _writer = self.writer.lock();
-        let current = self.snapshot();
-        let (news, mut applied) = sift(&current, diff);
-        let newly_marked = applied.conflicts.iter().any(|slot| !current.conflict(*slot));
-        if !news.is_empty() || newly_marked {
-            let next = replace(&current, &news, &applied.conflicts)?;
-            applied.version = next.version;
-            self.current.store(next);
+        // Most diffs that arrive twice needn't wait for a writer: what is known now stays known.
+        let mut sifted = sift(&self.load(), diff);
+        if sifted.changes {
+            let mut retired = self.writer.lock();
+            let current = self.snapshot();
+            sifted = sift(&current, diff);
+            if sifted.changes {
+                let next = replace(&current, diff, &sifted.applied)?;
+                sifted.applied.version = next.version();
+                self.current.store(Arc::new(next));
+                retired.push(current);
+                retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+            }
         }
-        self.counts.add(&applied);
-        Ok(applied)
+        self.counts.add(&sifted.applied);
+        Ok(sifted.applied)
     }
 
     /// What has been applied and ignored since the start.
@@ -96,79 +107,6 @@ impl Default for RoutingTable {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Tells what is new in a diff from what is known, older, or a contradiction. The news are in the order of their slots.
-fn sift<'a>(current: &Snapshot, diff: &'a Diff) -> (Vec<(Slot, &'a Group)>, Applied) {
-    let mut applied = Applied { version: current.version, ..Applied::default() };
-    let mut news = Vec::new();
-    for (slot, group) in diff.iter() {
-        let known = current.epoch(slot);
-        if group.epoch > known {
-            applied.changed.push(slot);
-            news.push((slot, group));
-        } else if group.epoch < known {
-            applied.regressions += 1;
-        } else if content::hash(slot, group) == current.leaf(slot.index()) {
-            applied.same += 1;
-        } else {
-            applied.conflicts.push(slot);
-        }
-    }
-    (news, applied)
-}
-
-/// The snapshot after `current`: with `news`, and with marks on the slots in conflict.
-fn replace(current: &Snapshot, news: &[(Slot, &Group)], conflicts: &[Slot]) -> Result<Snapshot, ApplyError> {
-    let mut next = current.clone();
-    next.version += 1;
-    next.pins = pins_after(current, news)?;
-    if write(&mut next, news).is_none() {
-        reintern(&mut next, current, news)?;
-    }
-    for slot in conflicts {
-        next.entries[slot.index()].conflict = true;
-    }
-    let changed: Vec<Slot> = news.iter().map(|(slot, _)| *slot).collect();
-    let mut tree = next.tree.clone();
-    tree.update(&changed, |slot| next.leaf(slot));
-    next.tree = tree;
-    Ok(next)
-}
-
-fn pins_after(current: &Snapshot, news: &[(Slot, &Group)]) -> Result<usize, ApplyError> {
-    let replaced =
-        |slot: &Slot| current.contents[slot.index()].as_ref().map_or(0, |content| content.pins.len());
-    let pins = news.iter().fold(current.pins, |pins, (slot, group)| pins - replaced(slot) + group.pins.len());
-    if pins > MAX_PINS { Err(ApplyError::TooManyPins { pins }) } else { Ok(pins) }
-}
-
-/// Writes all groups anew with a dictionary of those nodes alone that they name: the old one was full, maybe of nodes that
-/// nobody names any more.
-fn reintern(next: &mut Snapshot, current: &Snapshot, news: &[(Slot, &Group)]) -> Result<(), ApplyError> {
-    next.nodes = Nodes::default();
-    for (slot, group) in current.groups() {
-        if news.binary_search_by_key(&slot, |(new, _)| *new).is_err() {
-            write(next, &[(slot, &group)]).ok_or(ApplyError::TooManyNodes)?;
-            next.entries[slot.index()].conflict = current.conflict(slot);
-        }
-    }
-    write(next, news).ok_or(ApplyError::TooManyNodes)
-}
-
-/// Writes groups into a snapshot that nobody sees yet; `None` if the dictionary of nodes is full.
-fn write(next: &mut Snapshot, groups: &[(Slot, &Group)]) -> Option<()> {
-    for (slot, group) in groups {
-        let content = Content::new(*slot, group, &mut next.nodes)?;
-        next.entries[slot.index()] = Entry {
-            epoch: group.epoch,
-            primary: content.owners.primary(),
-            has_pins: !content.pins.is_empty(),
-            conflict: false,
-        };
-        next.contents[slot.index()] = Some(Arc::new(content));
-    }
-    Some(())
 }
 
 /// A table as it was when it was loaded.

@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,7 +21,17 @@ impl NodeId {
     /// # Errors
     /// [`NodeIdError`] otherwise.
     pub fn new(id: &str) -> Result<Self, NodeIdError> {
-        if is_label(id) { Ok(Self(id.into())) } else { Err(NodeIdError { id: shorten(id) }) }
+        if Self::fits(id) { Ok(Self(id.into())) } else { Err(NodeIdError { id: shorten(id) }) }
+    }
+
+    /// Whether a text is a node id.
+    #[must_use]
+    pub fn fits(id: &str) -> bool {
+        let bytes = id.as_bytes();
+        (1..=Self::MAX_LEN).contains(&bytes.len())
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+            && !bytes.starts_with(b"-")
+            && !bytes.ends_with(b"-")
     }
 
     /// The id as text.
@@ -30,12 +41,10 @@ impl NodeId {
     }
 }
 
-fn is_label(id: &str) -> bool {
-    let bytes = id.as_bytes();
-    (1..=NodeId::MAX_LEN).contains(&bytes.len())
-        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-        && !bytes.starts_with(b"-")
-        && !bytes.ends_with(b"-")
+impl Borrow<str> for NodeId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Keeps an error to one readable line, whatever was sent.

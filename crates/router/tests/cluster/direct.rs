@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_router::{DirectError, GROUP_PATH, RouterOptions};
-use homing_routing_table::decode_group;
+use homing_routing_table::Diff;
 use homing_transport::{Kind, Lane, Sent};
 use homing_types::{Access, Outcome};
 
@@ -68,7 +68,7 @@ async fn a_pull_brings_the_group_of_a_slot_or_nothing() {
         async move { peers.direct(&node_id("b1"), GROUP_PATH, slot.to_be_bytes().to_vec().into(), TIMEOUT).await }
     };
     let found = ask(slot().number()).await.unwrap();
-    assert_eq!(decode_group(&found).unwrap(), (slot(), group(5, &["b1"])));
+    assert_eq!(Diff::decode(found).unwrap(), Diff::one(slot(), group(5, &["b1"])).unwrap());
     assert_eq!(ask((slot().number() + 1) % 16_384).await.unwrap(), "");
     let error = ask(16_384).await.unwrap_err();
     assert!(error.message.contains("a slot below 16384"), "{error}");

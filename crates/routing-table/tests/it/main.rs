@@ -6,6 +6,7 @@ mod bounds;
 mod conflict;
 mod model;
 mod readers;
+mod wire;
 
 use std::collections::BTreeMap;
 
