@@ -5,13 +5,15 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(all(test, crossbeam_loom))]
+mod model;
+
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::Arc;
 
 use crossbeam_epoch::{Guard, pin};
 
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{Arc, AtomicPtr, Ordering};
 
 /// A published value. It is replaced as a whole.
 pub(crate) struct Published<T: Send + Sync + 'static> {

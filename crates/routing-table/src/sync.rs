@@ -1,7 +1,13 @@
-//! The atomics, so that a model checker can take their place.
+//! What threads share, so that a model checker can take its place.
 
 #[cfg(not(crossbeam_loom))]
-pub(crate) use std::sync::atomic::{AtomicPtr, Ordering};
+pub(crate) use std::sync::{
+    Arc,
+    atomic::{AtomicPtr, Ordering},
+};
 
 #[cfg(crossbeam_loom)]
-pub(crate) use loom::sync::atomic::{AtomicPtr, Ordering};
+pub(crate) use loom::sync::{
+    Arc,
+    atomic::{AtomicPtr, Ordering},
+};

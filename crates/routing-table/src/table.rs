@@ -1,5 +1,4 @@
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use homing_types::Slot;
@@ -8,6 +7,7 @@ use thiserror::Error;
 
 use crate::publish::{Pinned, Published};
 use crate::replace::{replace, sift};
+use crate::sync::Arc;
 use crate::{Diff, MAX_NODES, Snapshot};
 
 /// The most pins a table may hold.
