@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use homing_types::{Epoch, NodeId, Owners, Slot, SpaceKey};
@@ -223,13 +223,15 @@ impl Used {
 }
 
 fn encode(groups: &BTreeMap<Slot, Group>) -> Result<Vec<u8>, DiffError> {
-    let ids: BTreeSet<&NodeId> = groups.values().flat_map(Group::nodes).collect();
+    let ids: HashSet<&NodeId> = groups.values().flat_map(Group::nodes).collect();
     if ids.len() > MAX_NODES {
         return Err(DiffError::TooManyNodes);
     }
     if groups.values().map(|group| group.pins.len()).sum::<usize>() > MAX_PINS {
         return Err(DiffError::TooManyPins);
     }
+    let mut ids: Vec<&NodeId> = ids.into_iter().collect();
+    ids.sort_unstable();
     let positions: HashMap<&NodeId, Position> = ids.iter().copied().zip(0..).collect();
     let packed = |owners: &Owners| pack(owners, |node| positions[node]);
     let mut writer = Writer::new(ids.iter().map(|id| id.as_str()), groups.len());

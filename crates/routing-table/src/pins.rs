@@ -67,7 +67,8 @@ impl Pins {
         self.pins as usize
     }
 
-    #[inline]
+    /// Not inlined: most lookups don't come here, and needn't make room for what this one does.
+    #[inline(never)]
     pub(crate) fn find(&self, key: SpaceKey) -> Option<Packed<'_>> {
         let stride = usize::from(self.stride);
         let mut from = home(key, self.homes as usize) * stride;
