@@ -1,6 +1,6 @@
 //! A step as it runs on this machine.
 
-use std::process;
+use std::process::{self, Stdio};
 
 use super::steps::{Command, Work};
 use crate::{cargo, tidy};
@@ -92,10 +92,11 @@ fn run(program: &str, mut process: process::Command) -> Result<(), String> {
 
 /// Fails if the list that `cargo test -- --list` prints has no test.
 fn require_tests(mut list: process::Command) -> Result<(), String> {
-    let output = list.output().map_err(|problem| format!("the tests can't be listed: {problem}"))?;
+    // What cargo says on stderr while it builds them is shown at once.
+    let output = list.stderr(Stdio::inherit()).output();
+    let output = output.map_err(|problem| format!("the tests can't be listed: {problem}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("the tests can't be listed: {}", said.trim_end()));
+        return Err(format!("the tests can't be listed: {}", output.status));
     }
     if String::from_utf8_lossy(&output.stdout).lines().any(|line| line.ends_with(": test")) {
         return Ok(());
@@ -146,7 +147,10 @@ mod tests {
         assert_eq!(Job::Command(&LISTED).run(), Ok(()));
         const NONE: Command = Command { line: &["sh", "-c", "echo '0 tests, 0 benchmarks'"], ..LISTED };
         assert_eq!(Job::Command(&NONE).run(), Err("no test matches".to_owned()));
-        const BROKEN: Command = Command { line: &["sh", "-c", "echo broken >&2; exit 1"], ..LISTED };
-        assert_eq!(Job::Command(&BROKEN).run(), Err("the tests can't be listed: broken".to_owned()));
+        const BROKEN: Command = Command { line: &["sh", "-c", "exit 101"], ..LISTED };
+        assert_eq!(
+            Job::Command(&BROKEN).run(),
+            Err("the tests can't be listed: exit status: 101".to_owned())
+        );
     }
 }
