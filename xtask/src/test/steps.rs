@@ -118,7 +118,7 @@ const FUZZ: Command =
     Command { needs: &[Need::Subcommand("fuzz"), Need::Cxx], env: &[], line: &[], is_test: false };
 
 /// Long inputs from the start: so short a run would else try one or two operations only.
-const fn fuzz(target: &'static str) -> [&'static str; 11] {
+const fn fuzz(target: &'static str) -> [&'static str; 12] {
     [
         "cargo",
         "fuzz",
@@ -131,6 +131,7 @@ const fn fuzz(target: &'static str) -> [&'static str; 11] {
         "-max_len=400",
         "-len_control=0",
         "-verbosity=0",
+        "-print_final_stats=1",
     ]
 }
 
