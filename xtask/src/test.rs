@@ -1,5 +1,7 @@
 //! `cargo xtask test`: the steps one after the other, until one fails.
 
+mod job;
+mod needs;
 mod steps;
 
 use std::io::{self, Write};
@@ -7,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::{cargo, tidy};
-use steps::{COMPONENTS, STEPS, Step, Work};
+use job::Job;
+use needs::Need;
+use steps::{STEPS, Step};
 
 /// Runs the steps and prints how each went, at the end how all went. True if none failed.
 pub(crate) fn run(fast: bool) -> Result<bool> {
-    let plan = Plan::new(STEPS, fast, cargo::has);
+    let plan = Plan::new(STEPS, fast, Need::is_met);
     let started = now();
     let mut out = io::stdout();
     let end = plan.drive(&mut out, Job::run, || started.elapsed())?;
@@ -40,9 +43,9 @@ struct End {
 }
 
 impl Plan {
-    /// `has` says whether cargo has a subcommand.
-    fn new(steps: &[Step], fast: bool, has: impl Fn(&str) -> bool) -> Self {
-        let nextest = has("nextest");
+    /// `has` says whether this machine has what a step needs.
+    fn new(steps: &'static [Step], fast: bool, has: impl Fn(Need) -> bool) -> Self {
+        let nextest = has(Need::Subcommand("nextest"));
         let mut plan = Self { jobs: Vec::new(), skipped: Vec::new() };
         for step in steps {
             match reason_to_skip(step, fast, &has) {
@@ -98,75 +101,12 @@ impl Plan {
     }
 }
 
-fn reason_to_skip(step: &Step, fast: bool, has: impl Fn(&str) -> bool) -> Option<String> {
+/// `--fast`, or the first thing that the step needs and that isn't there.
+fn reason_to_skip(step: &Step, fast: bool, has: impl Fn(Need) -> bool) -> Option<String> {
     if fast && step.slow {
         return Some("--fast".to_owned());
     }
-    let Work::Cargo([subcommand, ..]) = step.work else { return None };
-    let (_, install) = COMPONENTS.iter().find(|(component, _)| component == subcommand)?;
-    (!has(subcommand)).then(|| format!("not installed: {install}"))
-}
-
-/// A step as it runs on this machine.
-#[derive(Debug, PartialEq, Eq)]
-enum Job {
-    Tidy,
-    Cargo(Vec<&'static str>),
-    /// As `Cargo`; but `cargo test` is content when no test matches, so it is asked to list them first.
-    CargoTest(Vec<&'static str>),
-}
-
-impl Job {
-    fn new(work: &Work, nextest: bool) -> Self {
-        match work {
-            Work::Tidy => Self::Tidy,
-            Work::Cargo(args) => Self::Cargo(args.to_vec()),
-            Work::Tests(which) if nextest => {
-                Self::Cargo([&["nextest", "run", "--no-fail-fast"], *which].concat())
-            }
-            // Tests in docs have a step of their own.
-            Work::Tests(which) => Self::CargoTest([&["test", "--no-fail-fast", "--tests"], *which].concat()),
-        }
-    }
-
-    fn shown(&self) -> String {
-        match self {
-            Self::Tidy => "cargo xtask tidy".to_owned(),
-            Self::Cargo(args) | Self::CargoTest(args) => format!("cargo {}", args.join(" ")),
-        }
-    }
-
-    fn run(&self) -> Result<(), String> {
-        match self {
-            Self::Tidy => run_tidy(),
-            Self::Cargo(args) => run_cargo(args),
-            Self::CargoTest(args) => {
-                let list = cargo::output(&[args, &["--", "--list"][..]].concat());
-                let list = list.map_err(|problem| format!("{problem:#}"))?;
-                if !list.lines().any(|line| line.ends_with(": test")) {
-                    return Err("no test matches".to_owned());
-                }
-                run_cargo(args)
-            }
-        }
-    }
-}
-
-fn run_tidy() -> Result<(), String> {
-    match tidy::run() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("a rule is broken, see above".to_owned()),
-        Err(problem) => Err(format!("{problem:#}")),
-    }
-}
-
-fn run_cargo(args: &[&str]) -> Result<(), String> {
-    let status = cargo::command(args).env("RUSTDOCFLAGS", "-D warnings").status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("cargo ended with {status}")),
-        Err(problem) => Err(format!("cargo can't be started: {problem}")),
-    }
+    step.work.needs().into_iter().find(|need| !has(*need)).map(Need::missing)
 }
 
 fn minutes(time: Duration) -> String {
@@ -178,6 +118,7 @@ fn minutes(time: Duration) -> String {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use steps::{Command, Work};
 
     const THREE: &[Step] = &[
         Step { name: "format", work: Work::Cargo(&["fmt"]), slow: false },
@@ -204,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_first_failure_stops_and_is_the_last_line() {
-        let plan = Plan::new(THREE, false, |subcommand| subcommand != "fmt");
+        let plan = Plan::new(THREE, false, |need| need != Need::Subcommand("fmt"));
         assert_eq!(
             last_lines(&plan, "cargo nextest run --no-fail-fast --workspace"),
             "SKIPPED: format (not installed: rustup component add rustfmt)\n\
@@ -232,9 +173,41 @@ mod tests {
 
     #[test]
     fn without_nextest_the_tests_run_all_the_same() {
-        let plan = Plan::new(THREE, false, |subcommand| subcommand != "nextest");
+        let plan = Plan::new(THREE, false, |need| need != Need::Subcommand("nextest"));
         let args = vec!["test", "--no-fail-fast", "--tests", "--workspace"];
         assert_eq!(plan.jobs[1].1, Job::CargoTest(args));
         assert_eq!(plan.skipped, ["cargo-nextest (not installed; the tests ran with cargo test)"]);
+    }
+
+    const OPTIONAL: &[Step] = &[Step {
+        name: "sanitizer",
+        work: Work::Command(Command {
+            needs: &[Need::Nightly, Need::OfNightly("rust-src")],
+            env: &[("RUSTFLAGS", "-Zsanitizer=thread")],
+            line: &["rustup", "run", "nightly"],
+            is_test: false,
+        }),
+        slow: true,
+    }];
+
+    #[test]
+    fn what_needs_something_absent_is_skipped_and_said_with_the_first_remedy() {
+        for (absent, said) in [
+            (&[Need::Nightly, Need::OfNightly("rust-src")][..], Need::Nightly.missing()),
+            (&[Need::OfNightly("rust-src")][..], Need::OfNightly("rust-src").missing()),
+        ] {
+            let plan = Plan::new(OPTIONAL, false, |need| !absent.contains(&need));
+            let lines = format!("xtask test: 0 steps passed in 0m03s\nSKIPPED: sanitizer ({said})\n");
+            assert_eq!(last_lines(&plan, ""), lines);
+        }
+        let plan = Plan::new(OPTIONAL, true, |_| true);
+        assert!(last_lines(&plan, "").ends_with("SKIPPED: sanitizer (--fast)\n"));
+    }
+
+    #[test]
+    fn what_has_all_that_it_needs_runs() {
+        let plan = Plan::new(OPTIONAL, false, |_| true);
+        assert_eq!(plan.jobs[0].1.shown(), "RUSTFLAGS='-Zsanitizer=thread' rustup run nightly");
+        assert_eq!(last_lines(&plan, ""), "xtask test: 1 steps passed in 1m03s\n");
     }
 }

@@ -40,6 +40,12 @@ fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
         findings.extend(manifests::check(&package.manifest, &read(root, &package.manifest)?)?);
         findings.extend(check_docs(root, package)?);
     }
+    let beside = Path::new("fuzz/Cargo.toml");
+    findings.extend(manifests::check_beside(
+        beside,
+        &read(root, beside)?,
+        &read(root, Path::new("Cargo.toml"))?,
+    )?);
     findings.extend(versions::check(&read(root, Path::new("Cargo.lock"))?)?);
     findings.extend(docs::check_papers(|paper| fs::read_to_string(root.join(paper)).ok()));
     if let Ok(map) = read(root, Path::new(docs::MAP)) {

@@ -34,6 +34,28 @@ pub(crate) fn check(file: &Path, text: &str) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Checks the manifest of a workspace beside ours, which can't inherit: what the root has a version of, it asks for in the same.
+pub(crate) fn check_beside(file: &Path, text: &str, root: &str) -> Result<Vec<Finding>> {
+    let manifest: Table = text.parse().with_context(|| file.display().to_string())?;
+    let root: Table = root.parse().context("Cargo.toml")?;
+    let ours = root.get("workspace").and_then(|workspace| workspace.get("dependencies"));
+    let other = dependencies(&manifest).filter_map(|(name, dependency)| {
+        let (theirs, ours) = (version(dependency)?, version(ours?.get(name)?)?);
+        (theirs != ours).then(|| {
+            Finding::new(
+                file,
+                format!("it asks for {name} {theirs}"),
+                format!("ask for {ours}, as the root does"),
+            )
+        })
+    });
+    Ok(other.collect())
+}
+
+fn version(dependency: &Value) -> Option<&str> {
+    dependency.as_str().or_else(|| dependency.get("version")?.as_str())
+}
+
 /// All dependencies, those of single platforms too.
 fn dependencies(manifest: &Table) -> impl Iterator<Item = (&String, &Value)> {
     let platforms = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
@@ -93,6 +115,25 @@ mod tests {
                 "{dependencies}"
             );
         }
+    }
+
+    #[test]
+    fn another_version_than_the_roots_is_found_in_a_workspace_beside() {
+        let root = "[workspace.dependencies]\na = '1.4'\nb = { version = '2.0', features = ['c'] }\nd = { path = 'd' }";
+        let beside = |dependencies: &str| {
+            let text = format!("[workspace]\n[dependencies]\n{dependencies}");
+            lines(check_beside(Path::new("fuzz/Cargo.toml"), &text, root).unwrap())
+        };
+        let same =
+            "a = { version = '1.4', features = ['x'] }\nb = '2.0'\nd = { path = '../d' }\nalone = '0.4'";
+        assert_eq!(beside(same), [""; 0]);
+        assert_eq!(
+            beside("a = '1.5'\nb = { version = '2' }"),
+            [
+                "fuzz/Cargo.toml: it asks for a 1.5; ask for 1.4, as the root does",
+                "fuzz/Cargo.toml: it asks for b 2; ask for 2.0, as the root does",
+            ]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod bounds;
 mod conflict;
 mod model;
+mod operations;
 mod readers;
 mod wire;
 
