@@ -102,3 +102,37 @@ const fn home(key: SpaceKey, homes: usize) -> usize {
 }
 
 const SLOT_BITS: u32 = homing_types::SLOTS.trailing_zeros();
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keys of the last slot: spread, crowded at one home, and the highest of all.
+    fn keys() -> impl Strategy<Value = BTreeSet<u128>> {
+        let low = prop_oneof![0..1_u128 << 114, (0..40_u128).prop_map(|low| low << 60), Just((1 << 114) - 1)];
+        prop::collection::btree_set(low.prop_map(|low| !0 << 114 | low), 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn a_pin_is_found_by_its_key_and_no_other(keys in keys(), others in keys()) {
+            // Owned by a node of its own each; every third one has a replica.
+            let owners = (0..keys.len() as u8).map(|n| [u8::from(n % 3 == 0), 0, 0, n, 1, n]).collect::<Vec<_>>();
+            let pins = keys.iter().zip(&owners).map(|(key, owners)| (SpaceKey::from_u128(*key), Packed::new(owners)));
+            let pins = Pins::new((keys.len(), 1), pins, |position| position, &mut Vec::new()).unwrap();
+            prop_assert_eq!(pins.len(), keys.len());
+            for (key, owners) in keys.iter().zip(&owners) {
+                let found = pins.find(SpaceKey::from_u128(*key)).unwrap();
+                prop_assert_eq!(found.bytes(), Packed::new(owners).bytes());
+            }
+            for key in others.difference(&keys) {
+                prop_assert!(pins.find(SpaceKey::from_u128(*key)).is_none());
+            }
+            prop_assert!(pins.iter().map(|(key, _)| key.as_u128()).eq(keys.iter().copied()));
+        }
+    }
+}

@@ -99,6 +99,7 @@ pub(crate) const STEPS: &[Step] = &[
         work: Work::Cargo(&["doc", "--workspace", "--exclude", "homing-node", "--no-deps"]),
         slow: true,
     },
+    Step { name: "publication under loom", work: Work::Command(LOOM), slow: true },
     Step { name: "table under AddressSanitizer", work: Work::Command(ADDRESS_SANITIZER), slow: true },
     Step { name: "table under ThreadSanitizer", work: Work::Command(THREAD_SANITIZER), slow: true },
     Step {
@@ -134,6 +135,24 @@ const fn fuzz(target: &'static str) -> [&'static str; 12] {
         "-print_final_stats=1",
     ]
 }
+
+/// Every interleaving of readers and a writer; crossbeam-epoch's own atomics are loom's, too.
+const LOOM: Command = Command {
+    needs: &[],
+    env: &[("RUSTFLAGS", "--cfg crossbeam_loom")],
+    line: &[
+        "cargo",
+        "test",
+        "--release",
+        "--package",
+        "homing-routing-table",
+        "--lib",
+        "--target-dir",
+        "target/loom",
+        "publish",
+    ],
+    is_test: true,
+};
 
 /// Finds memory used after it was freed, and memory that nobody frees: what reclamation can do wrong.
 ///

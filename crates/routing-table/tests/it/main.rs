@@ -7,6 +7,7 @@ mod conflict;
 mod model;
 mod operations;
 mod readers;
+mod twins;
 mod wire;
 
 use std::collections::BTreeMap;
