@@ -44,19 +44,37 @@ impl Bench {
     }
 
     /// Measures one contestant in a case; `time` says how long so many iterations took, by its own clock.
-    pub(crate) fn measure(&mut self, case: &str, contestant: &str, mut time: impl FnMut(u64) -> Duration) {
-        // Neither compared with an earlier run nor taken for one: what counts is who runs beside it.
+    pub(crate) fn measure(&mut self, case: &str, contestant: &str, time: impl FnMut(u64) -> Duration) {
+        if let Some(ns) = self.run(case, contestant, time) {
+            self.rows.add(case, contestant, ns);
+        }
+    }
+
+    /// As [`Self::measure`], for what is long enough to be timed one by one. The figure is the median of all single times:
+    /// a stall of the machine spoils one of them, not the mean of a sample.
+    pub(crate) fn measure_each(&mut self, case: &str, contestant: &str, mut time: impl FnMut() -> Duration) {
+        let mut times = Vec::new();
+        let mut each = || {
+            let time = time();
+            times.push(time.as_nanos() as f64);
+            time
+        };
+        if self.run(case, contestant, |count| (0..count).map(|_| each()).sum()).is_some() {
+            times.sort_by(f64::total_cmp);
+            self.rows.add(case, contestant, times[times.len() / 2]);
+        }
+    }
+
+    /// Criterion's median, if the case wasn't filtered out.
+    fn run(&mut self, case: &str, contestant: &str, mut time: impl FnMut(u64) -> Duration) -> Option<f64> {
         let dir = self.dir.join(case);
         let id = contestant.replace([':', ','], "");
+        // Neither compared with an earlier run nor taken for one: what counts is who runs beside it.
         let _ = fs::remove_dir_all(dir.join(&id));
         let mut group = self.criterion.benchmark_group(case);
         group.bench_function(BenchmarkId::from_parameter(&id), |bencher| bencher.iter_custom(&mut time));
         group.finish();
-        if let Some(ns) =
-            fs::read(dir.join(&id).join("new/estimates.json")).ok().and_then(|text| median(&text))
-        {
-            self.rows.add(case, contestant, ns);
-        }
+        median(&fs::read(dir.join(&id).join("new/estimates.json")).ok()?)
     }
 }
 

@@ -28,9 +28,11 @@ mod rows;
 use bench::Bench;
 use cases::{diff, pins, publication, unpinned, writer};
 use effort::Effort;
+use homing_benches::Machine;
 
 fn main() {
     let start = homing_benches::now();
+    let machine = Machine::here();
     let mut bench = Bench::new(Effort::from_args());
     unpinned::run(&mut bench);
     pins::run(&mut bench);
@@ -38,7 +40,7 @@ fn main() {
     writer::run(&mut bench);
     diff::run(&mut bench);
     if bench.effort != Effort::Smoke {
-        report::write(&bench);
+        report::write(&bench, &machine);
         eprintln!("The run took {:.0} s.", start.elapsed().as_secs_f64());
     }
 }

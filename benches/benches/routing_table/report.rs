@@ -16,17 +16,17 @@ use budgets::Budget;
 
 /// Prints the report, and writes it to `target/bench`.
 #[expect(clippy::print_stdout, reason = "a benchmark shows what it has measured")]
-pub(crate) fn write(bench: &Bench) {
+pub(crate) fn write(bench: &Bench, machine: &Machine) {
     let dir = output_dir(env!("CARGO_TARGET_TMPDIR"));
-    let machine = Machine::here();
     let memory = memory::read(&dir);
     let budgets = budgets::all(bench, memory.as_ref());
     let markdown = [
         format!(
-            "{}, {} cores, {}; commit {}; {} run\n",
+            "{}, {} cores, {}, load {} at the start; commit {}; {} run\n",
             machine.cpu,
             machine.cores,
             machine.kernel,
+            machine.load,
             machine.commit,
             bench.effort.name()
         ),
@@ -45,7 +45,7 @@ pub(crate) fn write(bench: &Bench) {
         "memory": memory,
     });
     let json = serde_json::to_string_pretty(&json).expect("a value is written as JSON");
-    let picture = picture::draw(&bench.rows, &machine);
+    let picture = picture::draw(&bench.rows, machine);
     for (extension, text) in [("json", json), ("md", markdown), ("svg", picture)] {
         let path = dir.join("routing_table").with_extension(extension);
         fs::write(&path, text).expect("the target directory can be written");

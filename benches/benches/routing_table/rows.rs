@@ -8,24 +8,36 @@ pub(crate) struct Row {
 
 /// All figures of a run, in the order in which they were measured.
 #[derive(Default)]
-pub(crate) struct Rows(Vec<Row>);
+pub(crate) struct Rows {
+    rows: Vec<Row>,
+    /// What has to be said of a case beside its figures.
+    notes: Vec<(String, String)>,
+}
 
 impl Rows {
     pub(crate) fn add(&mut self, case: &str, contestant: &str, ns: f64) {
-        self.0.push(Row { case: case.into(), contestant: contestant.into(), ns });
+        self.rows.push(Row { case: case.into(), contestant: contestant.into(), ns });
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Row> {
-        self.0.iter()
+        self.rows.iter()
     }
 
     /// The nanoseconds of a contestant in a case, if it was measured.
     pub(crate) fn ns(&self, case: &str, contestant: &str) -> Option<f64> {
-        self.0.iter().find(|row| row.case == case && row.contestant == contestant).map(|row| row.ns)
+        self.rows.iter().find(|row| row.case == case && row.contestant == contestant).map(|row| row.ns)
+    }
+
+    pub(crate) fn note(&mut self, case: &str, note: String) {
+        self.notes.push((case.into(), note));
+    }
+
+    pub(crate) fn note_of(&self, case: &str) -> Option<&str> {
+        self.notes.iter().find(|(noted, _)| noted == case).map(|(_, note)| note.as_str())
     }
 
     /// What every contestant of a case is compared with: the first that was measured in it.
     pub(crate) fn reference(&self, case: &str) -> Option<&Row> {
-        self.0.iter().find(|row| row.case == case)
+        self.rows.iter().find(|row| row.case == case)
     }
 }

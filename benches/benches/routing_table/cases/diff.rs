@@ -42,15 +42,12 @@ fn ours(bench: &mut Bench, case: &str, spaces: &Spaces, groups: usize) {
     let watch = Watch::new();
     thread::scope(|scope| {
         scope.spawn(|| watch.run(&table));
-        bench.measure(case, VISIBLE, |count| (0..count).map(|_| watch.time(&table, &mut diffs)).sum());
+        bench.measure_each(case, VISIBLE, || watch.time(&table, &mut diffs));
         watch.stop.store(true, Ordering::Release);
     });
-    bench.measure(case, APPLIED, |count| {
-        let apply = |_| {
-            let diff = diffs.diff();
-            timed(|| drop(table.apply(&diff).expect("within the bounds")))
-        };
-        (0..count).map(apply).sum()
+    bench.measure_each(case, APPLIED, || {
+        let diff = diffs.diff();
+        timed(|| drop(table.apply(&diff).expect("within the bounds")))
     });
 }
 
@@ -117,16 +114,13 @@ impl Watch {
 fn by_slot(bench: &mut Bench, case: &str, spaces: &Spaces) {
     let map: DashMap<u16, [u16; 3]> = Slot::all().map(|slot| (slot.number(), [1, 2, 3])).collect();
     let mut diffs = Diffs::new(spaces, 1_000);
-    bench.measure(case, "DashMap by slot, 1,000 inserts", |count| {
-        let apply = |round: u64| {
-            let slots = diffs.choose();
-            timed(|| {
-                for slot in slots {
-                    map.insert(slot.number(), [round as u16, 2, 3]);
-                }
-            })
-        };
-        (0..count).map(apply).sum()
+    bench.measure_each(case, "DashMap by slot, 1,000 inserts", || {
+        let slots = diffs.choose();
+        timed(|| {
+            for slot in slots {
+                map.insert(slot.number(), [3, 2, 1]);
+            }
+        })
     });
 }
 
@@ -139,17 +133,13 @@ fn by_name(bench: &mut Bench, case: &str, spaces: &Spaces, pins: u32) {
         by_slot[SpaceKey::of(&name(space)).slot().index()].push(space);
     }
     let mut diffs = Diffs::new(spaces, 1_000);
-    bench.measure(case, "DashMap by name, the pins of 1,000 groups", |count| {
-        let apply = |round: u64| {
-            let slots = diffs.choose().iter();
-            let names: Vec<String> =
-                slots.flat_map(|slot| &by_slot[slot.index()]).map(|space| name(*space)).collect();
-            timed(|| {
-                for name in &names {
-                    *map.get_mut(name.as_str()).expect("every name is in the map") = [round as u16, 2, 3];
-                }
-            })
-        };
-        (0..count).map(apply).sum()
+    bench.measure_each(case, "DashMap by name, the pins of 1,000 groups", || {
+        let spaces = diffs.choose().iter().flat_map(|slot| &by_slot[slot.index()]);
+        let names: Vec<String> = spaces.map(|space| name(*space)).collect();
+        timed(|| {
+            for name in &names {
+                *map.get_mut(name.as_str()).expect("every name is in the map") = [3, 2, 1];
+            }
+        })
     });
 }

@@ -40,8 +40,8 @@ fn one_by_one(bench: &mut Bench, size: &str, field: &Field) {
 
 fn side_by_side(bench: &mut Bench, size: &str, field: &Field) {
     let million = field.spaces.end == bench.effort.million();
-    let others = [READERS_CASE, REPLICAS_CASE, COLD_CASE];
-    if !bench.wants(&case(size)) && !(million && others.iter().any(|case| bench.wants(case))) {
+    let others: &[_] = if million { &[READERS_CASE, REPLICAS_CASE, COLD_CASE] } else { &[] };
+    if !bench.wants(&case(size)) && !others.iter().any(|case| bench.wants(case)) {
         return;
     }
     let contestants = build_all(ALL, field);

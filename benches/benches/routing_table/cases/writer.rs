@@ -48,7 +48,9 @@ fn by_turns(bench: &mut Bench, case: &str, spaces: &Spaces, mut keys: Keys) {
         println!("{case}/{contestant}\n{:24}time:   [{low:.3} ns {median:.3} ns {high:.3} ns]", "");
         bench.rows.add(case, contestant, median);
     }
-    println!("{:24}{rate:.0} diffs a second were applied", "");
+    let note = format!("{rate:.0} diffs a second were applied");
+    println!("{:24}{note}", "");
+    bench.rows.note(case, note);
 }
 
 fn read_with_writer(ours: &Ours, keys: &mut Keys, window: Duration, diffs: &[Diff]) -> (f64, usize) {

@@ -18,7 +18,7 @@ pub(super) struct Budget {
     pub(super) gate: f64,
     /// Is hoped for.
     pub(super) aim: f64,
-    /// Where the value was measured, if it is the worst of several.
+    /// Under what the value was measured: where, if it is the worst of several.
     at: Option<String>,
 }
 
@@ -128,5 +128,6 @@ fn ratio(
     (gate, aim): (f64, f64),
 ) -> Budget {
     let value = bench.rows.ns(case, ours).zip(bench.rows.ns(case, other)).map(|(ours, other)| ours / other);
-    Budget { what, value, unit: Unit::Ratio, gate, aim, at: None }
+    let at = value.and(bench.rows.note_of(case)).map(str::to_owned);
+    Budget { what, value, unit: Unit::Ratio, gate, aim, at }
 }

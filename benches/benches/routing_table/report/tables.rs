@@ -10,7 +10,9 @@ pub(super) fn figures(rows: &Rows) -> String {
         let ratio = reference.map(|first| format!("{:.2}", first.ns / row.ns)).unwrap_or_default();
         [row.case.clone(), row.contestant.clone(), time(row.ns), ratio]
     });
-    table(["case", "contestant", "median", "first ÷ this"], body)
+    "The last column is the first contestant of a case divided by this one: below 1, the first is faster.\n\n"
+        .to_owned()
+        + &table(["case", "contestant", "median", "first ÷ this"], body)
 }
 
 /// The budgets, with what came of them.
