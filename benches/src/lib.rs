@@ -13,6 +13,7 @@ mod cluster;
 mod diffs;
 mod machine;
 mod names;
+mod others;
 mod rng;
 
 pub use clock::{now, sleep_until, timed};
@@ -20,4 +21,5 @@ pub use cluster::{NODES, Seats, Spaces, group_seats, pin_seats, table};
 pub use diffs::Diffs;
 pub use machine::{Machine, output_dir};
 pub use names::{BATCH, Batch, Keys, name, shuffled};
+pub use others::Others;
 pub use rng::Rng;

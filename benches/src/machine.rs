@@ -13,8 +13,6 @@ pub struct Machine {
     pub cores: usize,
     /// The release of the kernel.
     pub kernel: String,
-    /// What else ran: the load over the last minute, when this was asked. A busy machine spoils figures.
-    pub load: String,
     /// The commit that was measured, and whether there were changes on top of it.
     pub commit: String,
 }
@@ -28,8 +26,6 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |release| format!("Linux {}", release.trim())),
-            load: fs::read_to_string("/proc/loadavg")
-                .map_or_else(|_| unknown(), |load| load.split(' ').take(1).collect()),
             commit: commit().unwrap_or_else(unknown),
         }
     }
@@ -37,7 +33,7 @@ impl Machine {
     /// For a report.
     #[must_use]
     pub fn json(&self) -> Value {
-        json!({ "cpu": self.cpu, "cores": self.cores, "kernel": self.kernel, "load": self.load })
+        json!({ "cpu": self.cpu, "cores": self.cores, "kernel": self.kernel })
     }
 }
 

@@ -28,11 +28,11 @@ mod rows;
 use bench::Bench;
 use cases::{diff, pins, publication, unpinned, writer};
 use effort::Effort;
-use homing_benches::Machine;
+use homing_benches::Others;
 
 fn main() {
     let start = homing_benches::now();
-    let machine = Machine::here();
+    let others = Others::watch();
     let mut bench = Bench::new(Effort::from_args());
     unpinned::run(&mut bench);
     pins::run(&mut bench);
@@ -40,7 +40,7 @@ fn main() {
     writer::run(&mut bench);
     diff::run(&mut bench);
     if bench.effort != Effort::Smoke {
-        report::write(&bench, &machine);
+        report::write(&bench, others.cores());
         eprintln!("The run took {:.0} s.", start.elapsed().as_secs_f64());
     }
 }
