@@ -4,7 +4,8 @@
 //! It says nothing of caches and of waiting: for that see `routing_table`. The table has 100,000 pins here, since callgrind
 //! makes everything some fifty times slower.
 //!
-//! Takes a minute or two, so `--quick` leaves it out. Needs valgrind and `gungraun-runner` of the library's own version; without them it says so and measures nothing.
+//! Takes a minute or two, so `--quick` leaves it out. Needs valgrind, and `gungraun-runner` of the library's own version; without
+//! them it says so and measures nothing.
 
 #![expect(clippy::print_stdout, reason = "a benchmark shows what it does")]
 #![expect(unused_qualifications, reason = "gungraun's macros write whole paths")]
