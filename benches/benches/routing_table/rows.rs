@@ -6,12 +6,19 @@ pub(crate) struct Row {
     pub(crate) ns: f64,
 }
 
+/// What has to be said of a case beside its figures.
+pub(crate) struct Note {
+    pub(crate) case: String,
+    pub(crate) text: String,
+    /// Whether the case was not what it should have been: then its figures meet no budget.
+    pub(crate) fell_short: bool,
+}
+
 /// All figures of a run, in the order in which they were measured.
 #[derive(Default)]
 pub(crate) struct Rows {
     rows: Vec<Row>,
-    /// What has to be said of a case beside its figures.
-    notes: Vec<(String, String)>,
+    notes: Vec<Note>,
 }
 
 impl Rows {
@@ -28,12 +35,12 @@ impl Rows {
         self.rows.iter().find(|row| row.case == case && row.contestant == contestant).map(|row| row.ns)
     }
 
-    pub(crate) fn note(&mut self, case: &str, note: String) {
-        self.notes.push((case.into(), note));
+    pub(crate) fn note(&mut self, note: Note) {
+        self.notes.push(note);
     }
 
-    pub(crate) fn note_of(&self, case: &str) -> Option<&str> {
-        self.notes.iter().find(|(noted, _)| noted == case).map(|(_, note)| note.as_str())
+    pub(crate) fn note_of(&self, case: &str) -> Option<&Note> {
+        self.notes.iter().find(|note| note.case == case)
     }
 
     /// What every contestant of a case is compared with: the first that was measured in it.

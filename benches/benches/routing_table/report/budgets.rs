@@ -20,6 +20,8 @@ pub(super) struct Budget {
     pub(super) aim: f64,
     /// Under what the value was measured: where, if it is the worst of several.
     at: Option<String>,
+    /// Whether the case was not what the budget speaks of.
+    fell_short: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -33,6 +35,7 @@ impl Budget {
     pub(super) fn verdict(&self) -> &'static str {
         match self.value {
             None => "not measured",
+            Some(_) if self.fell_short => "MISSED",
             Some(value) if value <= self.aim => "aim met",
             Some(value) if value <= self.gate => "gate met",
             Some(_) => "MISSED",
@@ -90,6 +93,7 @@ pub(super) fn all(bench: &Bench, memory: Option<&Value>) -> Vec<Budget> {
         gate: 2.0,
         aim: 1.0,
         at: None,
+        fell_short: false,
     });
     budgets.push(Budget {
         what: "bytes a pin, two replicas".into(),
@@ -98,6 +102,7 @@ pub(super) fn all(bench: &Bench, memory: Option<&Value>) -> Vec<Budget> {
         gate: 64.0,
         aim: 40.0,
         at: None,
+        fell_short: false,
     });
     budgets
 }
@@ -116,6 +121,7 @@ fn unpinned(bench: &Bench, rival: &str, gate: f64, aim: f64) -> Budget {
         gate,
         aim,
         at: worst.map(|(_, size)| format!("at {size}")),
+        fell_short: false,
     }
 }
 
@@ -128,6 +134,14 @@ fn ratio(
     (gate, aim): (f64, f64),
 ) -> Budget {
     let value = bench.rows.ns(case, ours).zip(bench.rows.ns(case, other)).map(|(ours, other)| ours / other);
-    let at = value.and(bench.rows.note_of(case)).map(str::to_owned);
-    Budget { what, value, unit: Unit::Ratio, gate, aim, at }
+    let note = value.and(bench.rows.note_of(case));
+    Budget {
+        what,
+        value,
+        unit: Unit::Ratio,
+        gate,
+        aim,
+        at: note.map(|note| note.text.clone()),
+        fell_short: note.is_some_and(|note| note.fell_short),
+    }
 }
