@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::packed::{Packed, Position, pack};
 use crate::table::MAX_PINS;
 use crate::wire::{self, DecodeError, FORMAT, MAX_DIFF_LEN, Reader, WireGroup, Writer};
-use crate::{Group, MAX_NODES, content};
+use crate::{Group, MAX_NODES, hash};
 
 /// A batch of groups, published all or nothing. A slot stands in it at most once, so it has at most
 /// [`SLOTS`](homing_types::SLOTS) groups.
@@ -195,7 +195,7 @@ fn read_groups(bytes: &[u8], reader: &mut Reader<'_>, ids: &[u32]) -> Result<Vec
         if pins > MAX_PINS {
             return Err(DiffError::TooManyPins.into());
         }
-        let hash = content::hash(&group, |position| id(bytes, ids[usize::from(position)]));
+        let hash = hash::hash(&group, |position| id(bytes, ids[usize::from(position)]));
         groups.push(Place { hash, start: start as u32, pin_replicas: pin_replicas as u8 });
     }
     if used.count() < ids.len() { Err(DecodeError::UnusedNode) } else { Ok(groups) }

@@ -45,14 +45,14 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// Hashes the branches anew in which these slots stand. `leaf` gives a hash by branch and place in it.
-    pub(crate) fn update(&mut self, slots: &[Slot], leaf: impl Fn(usize, usize) -> u64) {
+    /// Hashes the branches anew in which these slots stand.
+    pub(crate) fn update<'a>(&mut self, slots: &[Slot], leaves: impl Fn(usize) -> &'a [u64; LEAVES]) {
         let mut dirty = [false; BRANCHES];
         for slot in slots {
             dirty[slot.index() / LEAVES] = true;
         }
         for branch in (0..BRANCHES).filter(|branch| dirty[*branch]) {
-            self.branches[branch] = branch_hash(&std::array::from_fn(|i| leaf(branch, i)));
+            self.branches[branch] = branch_hash(leaves(branch));
         }
     }
 

@@ -54,16 +54,16 @@ impl Snapshot {
     fn size(&self, slot: Slot, used: &mut Used) -> usize {
         let new = self.positions(slot).filter(|position| used.add(*position));
         let ids: usize = new.map(|position| 1 + self.nodes.id(position).as_str().len()).sum();
-        let content = self.at(slot).1;
-        let pins: usize = content.pins().map(|(_, owners)| wire::KEY_LEN + owners.bytes().len()).sum();
-        ids + wire::GROUP_LEN + content.owners().bytes().len() + pins
+        let leaf = self.leaf(slot);
+        let pins: usize = leaf.pins().map(|(_, owners)| wire::KEY_LEN + owners.bytes().len()).sum();
+        ids + wire::GROUP_LEN + leaf.owners().bytes().len() + pins
     }
 
     /// The owners of a group, and of its pins.
     fn positions(&self, slot: Slot) -> impl Iterator<Item = Position> + '_ {
-        let content = self.at(slot).1;
-        let pins = content.pins().map(|(_, owners)| owners);
-        std::iter::once(content.owners()).chain(pins).flat_map(Packed::positions)
+        let leaf = self.leaf(slot);
+        let pins = leaf.pins().map(|(_, owners)| owners);
+        std::iter::once(leaf.owners()).chain(pins).flat_map(Packed::positions)
     }
 
     fn encode(&self, slots: &[Slot]) -> Vec<u8> {
@@ -79,9 +79,9 @@ impl Snapshot {
         let translated = |owners: Packed<'_>| owners.translated(|old| positions[usize::from(old)]);
         let mut writer = Writer::new(ids.iter().map(|id| self.nodes.id(*id).as_str()), slots.len());
         for slot in slots {
-            let (entry, content) = self.at(*slot);
-            writer.group(*slot, entry.epoch, &translated(content.owners()), content.pin_count());
-            content.pins().for_each(|(key, owners)| writer.pin(key, &translated(owners)));
+            let leaf = self.leaf(*slot);
+            writer.group(*slot, leaf.entry().epoch, &translated(leaf.owners()), leaf.pin_count());
+            leaf.pins().for_each(|(key, owners)| writer.pin(key, &translated(owners)));
         }
         writer.finish()
     }

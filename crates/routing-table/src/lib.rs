@@ -12,11 +12,12 @@
 
 #![deny(unsafe_code)]
 
-mod content;
+mod branch;
 mod diff;
 mod digest;
 mod export;
 mod group;
+mod hash;
 mod lookup;
 mod nodes;
 mod packed;
@@ -36,5 +37,5 @@ pub use lookup::Lookup;
 pub use nodes::MAX_NODES;
 pub use receive::{Decision, Known, NotReadyReason, Pull, Received, receive};
 pub use snapshot::Snapshot;
-pub use table::{Applied, ApplyError, Counters, Loaded, MAX_PINS, RoutingTable};
+pub use table::{Applied, ApplyError, Counters, Loaded, MAX_PINS, Reader, RoutingTable};
 pub use wire::{DecodeError, MAX_DIFF_LEN};

@@ -1,6 +1,6 @@
 use homing_types::{Access, Epoch, NodeId, Owners, ReplicaState, Role};
 
-use crate::content::{Content, Entry};
+use crate::branch::Leaf;
 use crate::nodes::Nodes;
 use crate::packed::Packed;
 
@@ -8,33 +8,27 @@ use crate::packed::Packed;
 #[derive(Clone, Copy)]
 pub struct Lookup<'a> {
     nodes: &'a Nodes,
-    entry: &'a Entry,
-    content: &'a Content,
+    leaf: Leaf<'a>,
     pin: Option<Packed<'a>>,
 }
 
 impl<'a> Lookup<'a> {
     #[inline]
-    pub(crate) const fn new(
-        nodes: &'a Nodes,
-        entry: &'a Entry,
-        content: &'a Content,
-        pin: Option<Packed<'a>>,
-    ) -> Self {
-        Self { nodes, entry, content, pin }
+    pub(crate) const fn new(nodes: &'a Nodes, leaf: Leaf<'a>, pin: Option<Packed<'a>>) -> Self {
+        Self { nodes, leaf, pin }
     }
 
     /// The epoch of the space's group; never zero.
     #[must_use]
     pub const fn epoch(&self) -> Epoch {
-        self.entry.epoch
+        self.leaf.entry().epoch
     }
 
     /// The space's primary.
     #[inline]
     #[must_use]
     pub fn primary(&self) -> &'a NodeId {
-        self.nodes.id(self.pin.map_or(self.entry.primary, Packed::primary))
+        self.nodes.id(self.pin.map_or(self.leaf.entry().primary, Packed::primary))
     }
 
     /// The space's replicas, in the order in which they were minted.
@@ -59,7 +53,7 @@ impl<'a> Lookup<'a> {
     /// Whether two contents came with this epoch. Writes stop until the group is minted anew.
     #[must_use]
     pub const fn conflict(&self) -> bool {
-        self.entry.conflict
+        self.leaf.entry().conflict
     }
 
     /// In which role `node` may serve `access`, if it may. A conflict is not looked at here.
@@ -78,6 +72,6 @@ impl<'a> Lookup<'a> {
 
     #[inline]
     fn packed(&self) -> Packed<'a> {
-        self.pin.unwrap_or_else(|| self.content.owners())
+        self.pin.unwrap_or_else(|| self.leaf.owners())
     }
 }

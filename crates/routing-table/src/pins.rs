@@ -7,83 +7,92 @@
 
 use std::sync::Arc;
 
-use homing_types::SpaceKey;
+use homing_types::{MAX_REPLICAS, SpaceKey};
 
 use crate::packed::{self, Packed, Position};
+use crate::table::MAX_PINS;
 use crate::wire::KEY_LEN;
 
 /// In the place of the number of replicas, where there is no pin. The key is then the highest, so that a lookup ends there.
 const FREE: u8 = u8::MAX;
 
-/// The pins of one group: at least one.
-#[derive(Debug, Clone)]
-pub(crate) struct Pins {
-    /// Places of equal length: key and owners, with room for the most replicas that a pin of the group has. The last one
-    /// is free, so that every lookup ends.
-    places: Arc<[u8]>,
-    homes: u32,
-    pins: u32,
-    stride: u8,
+/// The places of a group's pins: key and owners each, all as long as the pin with the most replicas needs. The last one is free,
+/// so that every lookup ends.
+pub(crate) type Places = Arc<[u8]>;
+
+/// How many homes there are, and how many replicas a place has room for, in one number: entries of a table are small.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shape(u32);
+
+impl Shape {
+    const REPLICA_BITS: u32 = 3;
+
+    const fn new(homes: usize, replicas: usize) -> Self {
+        Self((homes as u32) << Self::REPLICA_BITS | replicas as u32)
+    }
+
+    #[inline]
+    const fn homes(self) -> usize {
+        (self.0 >> Self::REPLICA_BITS) as usize
+    }
+
+    /// The bytes of a place.
+    #[inline]
+    const fn stride(self) -> usize {
+        KEY_LEN + packed::len(self.0 as usize & MAX_REPLICAS)
+    }
 }
 
-impl Pins {
-    /// From `count` pins in the order of their keys, none with more than `replicas`. A node has the position in the table
-    /// that `position` gives. `None` without a pin. The places are laid out in `scratch`.
-    pub(crate) fn new<'a>(
-        (count, replicas): (usize, usize),
-        pins: impl Iterator<Item = (SpaceKey, Packed<'a>)>,
-        position: impl Fn(Position) -> Position,
-        scratch: &mut Vec<u8>,
-    ) -> Option<Self> {
-        if count == 0 {
-            return None;
-        }
-        // Three quarters full.
-        let homes = count + count / 3;
-        let stride = KEY_LEN + packed::len(replicas);
-        scratch.clear();
-        scratch.resize((homes + 1) * stride, FREE);
-        let mut next = 0;
-        for (key, owners) in pins {
-            let at = home(key, homes).max(next);
-            next = at + 1;
-            // There is always a free place after the last.
-            if scratch.len() < (next + 1) * stride {
-                scratch.resize((next + 1) * stride, FREE);
-            }
-            let place = &mut scratch[at * stride..next * stride];
-            place[..KEY_LEN].copy_from_slice(&key.as_u128().to_be_bytes());
-            owners.translate(&mut place[KEY_LEN..], &position);
-        }
-        Some(Self {
-            places: scratch.as_slice().into(),
-            homes: homes as u32,
-            pins: count as u32,
-            stride: stride as u8,
-        })
-    }
+const _: () = assert!(MAX_REPLICAS == (1 << Shape::REPLICA_BITS) - 1 && MAX_PINS < 1 << 28);
 
-    pub(crate) const fn len(&self) -> usize {
-        self.pins as usize
+/// Lays out `count` pins, which come in the order of their keys, none with more than `replicas`. A node has the position in
+/// the table that `position` gives. `None` without a pin. It is done in `scratch`.
+pub(crate) fn lay_out<'a>(
+    (count, replicas): (usize, usize),
+    pins: impl Iterator<Item = (SpaceKey, Packed<'a>)>,
+    position: impl Fn(Position) -> Position,
+    scratch: &mut Vec<u8>,
+) -> Option<(Places, Shape)> {
+    if count == 0 {
+        return None;
     }
-
-    /// Not inlined: most lookups don't come here, and needn't make room for what this one does.
-    #[inline(never)]
-    pub(crate) fn find(&self, key: SpaceKey) -> Option<Packed<'_>> {
-        let stride = usize::from(self.stride);
-        let mut from = home(key, self.homes as usize) * stride;
-        loop {
-            let (found, owners) = place(&self.places[from..from + stride])?;
-            if found >= key {
-                return (found == key).then_some(owners);
-            }
-            from += stride;
+    // Two thirds full: where a pin isn't at home, it is in the next place, on average.
+    let shape = Shape::new(count + count / 2, replicas);
+    let (homes, stride) = (shape.homes(), shape.stride());
+    scratch.clear();
+    scratch.resize((homes + 1) * stride, FREE);
+    let mut next = 0;
+    for (key, owners) in pins {
+        let at = home(key, homes).max(next);
+        next = at + 1;
+        // There is always a free place after the last.
+        if scratch.len() < (next + 1) * stride {
+            scratch.resize((next + 1) * stride, FREE);
         }
+        let place = &mut scratch[at * stride..next * stride];
+        place[..KEY_LEN].copy_from_slice(&key.as_u128().to_be_bytes());
+        owners.translate(&mut place[KEY_LEN..], &position);
     }
+    Some((scratch.as_slice().into(), shape))
+}
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SpaceKey, Packed<'_>)> + Clone {
-        self.places.chunks_exact(usize::from(self.stride)).filter_map(place)
+/// Not inlined: most lookups don't come here, and needn't make room for what this one does.
+#[inline(never)]
+pub(crate) fn find(places: &[u8], shape: Shape, key: SpaceKey) -> Option<Packed<'_>> {
+    let stride = shape.stride();
+    let mut from = home(key, shape.homes()) * stride;
+    loop {
+        let (found, owners) = place(&places[from..from + stride])?;
+        if found >= key {
+            return (found == key).then_some(owners);
+        }
+        from += stride;
     }
+}
+
+/// The pins, in the order of their keys.
+pub(crate) fn iter(places: &[u8], shape: Shape) -> impl Iterator<Item = (SpaceKey, Packed<'_>)> {
+    places.chunks_exact(shape.stride()).filter_map(place)
 }
 
 /// What lies in a place, if anything.
@@ -123,16 +132,15 @@ mod tests {
             // Owned by a node of its own each; every third one has a replica.
             let owners = (0..keys.len() as u8).map(|n| [u8::from(n % 3 == 0), 0, 0, n, 1, n]).collect::<Vec<_>>();
             let pins = keys.iter().zip(&owners).map(|(key, owners)| (SpaceKey::from_u128(*key), Packed::new(owners)));
-            let pins = Pins::new((keys.len(), 1), pins, |position| position, &mut Vec::new()).unwrap();
-            prop_assert_eq!(pins.len(), keys.len());
+            let (places, shape) = lay_out((keys.len(), 1), pins, |position| position, &mut Vec::new()).unwrap();
             for (key, owners) in keys.iter().zip(&owners) {
-                let found = pins.find(SpaceKey::from_u128(*key)).unwrap();
+                let found = find(&places, shape, SpaceKey::from_u128(*key)).unwrap();
                 prop_assert_eq!(found.bytes(), Packed::new(owners).bytes());
             }
             for key in others.difference(&keys) {
-                prop_assert!(pins.find(SpaceKey::from_u128(*key)).is_none());
+                prop_assert!(find(&places, shape, SpaceKey::from_u128(*key)).is_none());
             }
-            prop_assert!(pins.iter().map(|(key, _)| key.as_u128()).eq(keys.iter().copied()));
+            prop_assert!(iter(&places, shape).map(|(key, _)| key.as_u128()).eq(keys.iter().copied()));
         }
     }
 }

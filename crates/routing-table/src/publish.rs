@@ -46,6 +46,13 @@ impl<T: Send + Sync + 'static> Published<T> {
         }
     }
 
+    /// Whether this is the value as it is now. While somebody holds it, no other value can stand at its address.
+    #[inline]
+    pub(crate) fn is(&self, value: &Arc<T>) -> bool {
+        // Acquire: who finds the value changed sees all that was done before.
+        std::ptr::eq(self.pointer.load(Ordering::Acquire), Arc::as_ptr(value))
+    }
+
     /// Replaces the value. Readers see the old one or the new one.
     pub(crate) fn store(&self, value: Arc<T>) {
         let guard = pin();

@@ -3,7 +3,6 @@
 use homing_types::Slot;
 
 use crate::Diff;
-use crate::content::{Content, Entry};
 use crate::nodes::Nodes;
 use crate::snapshot::Snapshot;
 use crate::table::{Applied, ApplyError, MAX_PINS};
@@ -21,12 +20,13 @@ pub(crate) fn sift(current: &Snapshot, diff: &Diff) -> Sifted {
     let mut applied = Applied { version: current.version, ..Applied::default() };
     let mut newly_marked = false;
     for (group, hash) in diff.groups() {
-        let (known, content) = current.at(group.slot);
+        let leaf = current.leaf(group.slot);
+        let known = leaf.entry();
         if group.epoch > known.epoch {
             applied.changed.push(group.slot);
         } else if group.epoch < known.epoch {
             applied.regressions += 1;
-        } else if hash == content.hash {
+        } else if hash == leaf.hash() {
             applied.same += 1;
         } else {
             applied.conflicts.push(group.slot);
@@ -43,7 +43,7 @@ pub(crate) fn replace(current: &Snapshot, diff: &Diff, applied: &Applied) -> Res
     let mut next = current.clone();
     next.version += 1;
     for (group, _) in news() {
-        next.pins = next.pins - current.at(group.slot).1.pin_count() + group.pin_counts().0;
+        next.pins = next.pins - current.leaf(group.slot).pin_count() + group.pin_counts().0;
     }
     if next.pins > MAX_PINS {
         return Err(ApplyError::TooManyPins { pins: next.pins });
@@ -52,10 +52,10 @@ pub(crate) fn replace(current: &Snapshot, diff: &Diff, applied: &Applied) -> Res
         reintern(&mut next, current, diff, &is_new)?;
     }
     for slot in &applied.conflicts {
-        next.at_mut(*slot).0.conflict = true;
+        mark_conflict(&mut next, *slot);
     }
     let Snapshot { tree, branches, .. } = &mut next;
-    tree.update(&applied.changed, |branch, leaf| branches[branch].contents[leaf].hash);
+    tree.update(&applied.changed, |branch| branches[branch].hashes());
     Ok(next)
 }
 
@@ -73,10 +73,15 @@ fn reintern(
     for diff in [&stays, &news] {
         write(next, diff, diff.groups()).ok_or(ApplyError::TooManyNodes)?;
     }
-    for (slot, _) in stays.epochs() {
-        next.at_mut(slot).0.conflict = current.conflict(slot);
+    for slot in stays.epochs().map(|(slot, _)| slot).filter(|slot| current.conflict(*slot)) {
+        mark_conflict(next, slot);
     }
     Ok(())
+}
+
+fn mark_conflict(next: &mut Snapshot, slot: Slot) {
+    let (branch, leaf) = next.leaf_mut(slot);
+    branch.mark_conflict(leaf);
 }
 
 /// Writes groups of a diff into a snapshot that nobody sees yet; `None` if the dictionary of nodes is full.
@@ -88,10 +93,8 @@ fn write<'a>(
     let positions = next.nodes.intern(diff.ids())?;
     let mut scratch = Vec::new();
     for (group, hash) in groups {
-        let content = Content::new(&group, hash, |position| positions[usize::from(position)], &mut scratch);
-        let (entry, place) = next.at_mut(group.slot);
-        *entry = Entry::new(group.epoch, &content);
-        *place = content;
+        let (branch, leaf) = next.leaf_mut(group.slot);
+        branch.write(leaf, &group, hash, |position| positions[usize::from(position)], &mut scratch);
     }
     Some(())
 }

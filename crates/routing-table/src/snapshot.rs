@@ -1,10 +1,9 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use homing_types::{Epoch, SLOTS, Slot, SpaceKey};
 
 use crate::Group;
-use crate::content::{Content, Entry};
+use crate::branch::{Branch, Leaf};
 use crate::digest::{BRANCHES, Digest, LEAVES, Tree, slots_of};
 use crate::lookup::Lookup;
 use crate::nodes::Nodes;
@@ -20,19 +19,6 @@ pub struct Snapshot {
     pub(crate) nodes: Nodes,
     pub(crate) pins: usize,
     pub(crate) tree: Tree,
-}
-
-/// The groups of some slots that follow each other.
-#[derive(Clone)]
-pub(crate) struct Branch {
-    pub(crate) entries: [Entry; LEAVES],
-    pub(crate) contents: [Content; LEAVES],
-}
-
-impl Default for Branch {
-    fn default() -> Self {
-        Self { entries: [Entry::default(); LEAVES], contents: std::array::from_fn(|_| Content::default()) }
-    }
 }
 
 impl Snapshot {
@@ -57,40 +43,34 @@ impl Snapshot {
     #[inline]
     #[must_use]
     pub fn lookup(&self, key: SpaceKey) -> Option<Lookup<'_>> {
-        let (entry, content) = self.at(key.slot());
-        if entry.epoch.is_zero() {
-            return None;
-        }
-        let pin = if entry.has_pins { content.pins.as_ref().and_then(|pins| pins.find(key)) } else { None };
-        Some(Lookup::new(&self.nodes, entry, content, pin))
+        let leaf = self.leaf(key.slot());
+        let entry = leaf.entry();
+        if entry.epoch.is_zero() { None } else { Some(Lookup::new(&self.nodes, leaf, entry.pin(key))) }
     }
 
     /// The epoch of a slot; zero if nothing is known.
     #[must_use]
     pub fn epoch(&self, slot: Slot) -> Epoch {
-        self.at(slot).0.epoch
+        self.leaf(slot).entry().epoch
     }
 
     /// Whether two contents came with the epoch that this slot has.
     #[must_use]
     pub fn conflict(&self, slot: Slot) -> bool {
-        self.at(slot).0.conflict
+        self.leaf(slot).entry().conflict
     }
 
     /// The group of a slot, as a value.
     #[must_use]
     pub fn group(&self, slot: Slot) -> Option<Group> {
-        let (entry, content) = self.at(slot);
-        if entry.epoch.is_zero() {
+        let leaf = self.leaf(slot);
+        let epoch = leaf.entry().epoch;
+        if epoch.is_zero() {
             return None;
         }
         let owners = |packed: Packed<'_>| packed.owners(|position| self.nodes.id(position));
-        let pins = content.pins().map(|(key, pinned)| (key, owners(pinned)));
-        Some(Group {
-            epoch: entry.epoch,
-            owners: owners(content.owners()),
-            pins: pins.collect::<BTreeMap<_, _>>(),
-        })
+        let pins = leaf.pins().map(|(key, pinned)| (key, owners(pinned))).collect();
+        Some(Group { epoch, owners: owners(leaf.owners()), pins })
     }
 
     /// All groups, as values, by slot.
@@ -120,23 +100,21 @@ impl Snapshot {
     /// epoch, and the hash of its content.
     pub fn leaves(&self, branch: usize) -> impl Iterator<Item = (Slot, Epoch, u64)> + '_ {
         slots_of(branch % BRANCHES).map(|slot| {
-            let (entry, content) = self.at(slot);
-            (slot, entry.epoch, content.hash)
+            let leaf = self.leaf(slot);
+            (slot, leaf.entry().epoch, leaf.hash())
         })
     }
 
     #[inline]
-    pub(crate) fn at(&self, slot: Slot) -> (&Entry, &Content) {
+    pub(crate) fn leaf(&self, slot: Slot) -> Leaf<'_> {
         let (branch, leaf) = place(slot);
-        let branch = &self.branches[branch];
-        (&branch.entries[leaf], &branch.contents[leaf])
+        Leaf::new(&self.branches[branch], leaf)
     }
 
-    /// The place of a slot, in a branch of its own.
-    pub(crate) fn at_mut(&mut self, slot: Slot) -> (&mut Entry, &mut Content) {
+    /// The branch of a slot, no longer shared, and the slot's leaf there.
+    pub(crate) fn leaf_mut(&mut self, slot: Slot) -> (&mut Branch, usize) {
         let (branch, leaf) = place(slot);
-        let branch = Arc::make_mut(&mut self.branches[branch]);
-        (&mut branch.entries[leaf], &mut branch.contents[leaf])
+        (Arc::make_mut(&mut self.branches[branch]), leaf)
     }
 }
 

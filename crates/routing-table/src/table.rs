@@ -65,6 +65,12 @@ impl RoutingTable {
         self.current.snapshot()
     }
 
+    /// A handle for a thread that looks again and again.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { table: self, snapshot: self.snapshot() }
+    }
+
     /// Applies a diff: of each of its groups the one with the higher epoch stays, and all changes are seen at once.
     ///
     /// A group with an epoch that is known already, but another content, can't be honest: the known one stays and is
@@ -118,6 +124,24 @@ impl Deref for Loaded<'_> {
     #[inline]
     fn deref(&self) -> &Snapshot {
         &self.0
+    }
+}
+
+/// A thread's own handle, faster than [`RoutingTable::load`]: it keeps the snapshot that it saw last, and only asks whether
+/// that is still the one. So what it saw last lives on while nobody asks it again.
+pub struct Reader<'a> {
+    table: &'a RoutingTable,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Reader<'_> {
+    /// The table as it is now.
+    #[inline]
+    pub fn load(&mut self) -> &Snapshot {
+        if !self.table.current.is(&self.snapshot) {
+            self.snapshot = self.table.snapshot();
+        }
+        &self.snapshot
     }
 }
 

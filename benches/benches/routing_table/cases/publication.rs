@@ -19,10 +19,12 @@ pub(crate) fn run(bench: &mut Bench) {
         return;
     }
     let table = table(&Spaces::new(0..0, 2));
+    let mut reader = table.reader();
     let swap = ArcSwap::new(table.snapshot());
     let mut cache = Cache::new(&swap);
     let snapshot: Arc<Snapshot> = table.snapshot();
     measure(bench, "ours", |name| look_up(table.load(), name));
+    measure(bench, "ours, cached handle", |name| look_up(reader.load(), name));
     measure(bench, "arc-swap", |name| look_up(&**swap.load(), name));
     measure(bench, "arc-swap, cached handle", |name| look_up(&**cache.load(), name));
     measure(bench, "floor: nothing published", |name| look_up(&*snapshot, name));

@@ -194,6 +194,31 @@ fn a_snapshot_lives_as_long_as_it_is_kept() {
     });
 }
 
+/// A handle that keeps what it saw asks only whether that is still the value: never is another one taken for it.
+#[test]
+fn a_kept_value_is_told_from_those_that_follow() {
+    check(|| {
+        let published = Arc::new(Published::new(Value::full(1)));
+        let reader = thread::spawn({
+            let published = Arc::clone(&published);
+            move || {
+                let mut kept = published.snapshot();
+                for _ in 0..2 {
+                    if !published.is(&kept) {
+                        let next = published.snapshot();
+                        assert!(next.get() > kept.get());
+                        kept = next;
+                    }
+                    assert_ne!(kept.get(), EMPTY);
+                }
+            }
+        });
+        published.store(Value::full(2));
+        published.store(Value::full(3));
+        reader.join().unwrap();
+    });
+}
+
 /// Nothing leaks, and nothing is released twice: loom counts each `Arc`.
 #[test]
 fn two_writers_at_once_release_each_value_once() {

@@ -37,17 +37,28 @@ fn round_of(snapshot: &Snapshot) -> u64 {
 /// The writer goes on until each reader has seen this many rounds.
 const ROUNDS: u64 = 60;
 
-fn watch(table: &RoutingTable, keep: bool) {
+/// How a reader gets at the table.
+#[derive(Clone, Copy)]
+enum Look {
+    Load,
+    Keep,
+    Reader,
+}
+
+fn watch(table: &RoutingTable, look: Look) {
     let (mut seen, mut last) = (0, 0);
     let mut kept = Vec::new();
+    let mut reader = table.reader();
     while seen < ROUNDS {
-        let round = if keep {
-            let snapshot = table.snapshot();
-            let round = round_of(&snapshot);
-            kept.push((snapshot, round));
-            round
-        } else {
-            round_of(&table.load())
+        let round = match look {
+            Look::Load => round_of(&table.load()),
+            Look::Reader => round_of(reader.load()),
+            Look::Keep => {
+                let snapshot = table.snapshot();
+                let round = round_of(&snapshot);
+                kept.push((snapshot, round));
+                round
+            }
         };
         assert!(round >= last, "the table went back from {last} to {round}");
         seen += u64::from(round > last);
@@ -62,13 +73,13 @@ fn a_reader_never_sees_half_a_diff_and_never_goes_back() {
     let table = RoutingTable::new();
     table.apply(&round(1)).unwrap();
     thread::scope(|scope| {
-        let watch = |keep| {
+        let watch = |look| {
             scope.spawn({
                 let table = &table;
-                move || watch(table, keep)
+                move || watch(table, look)
             })
         };
-        let readers = [false, false, true].map(watch);
+        let readers = [Look::Load, Look::Reader, Look::Keep].map(watch);
         let mut number = 1;
         while readers.iter().any(|reader| !reader.is_finished()) {
             number += 1;
