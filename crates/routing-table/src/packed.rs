@@ -50,37 +50,43 @@ impl<'a> Packed<'a> {
         Ok(packed)
     }
 
+    #[inline]
     pub(crate) fn bytes(self) -> &'a [u8] {
         &self.0[..len(self.replica_count())]
     }
 
+    #[inline]
     pub(crate) fn replica_count(self) -> usize {
         usize::from(self.0[0])
     }
 
     #[inline]
     pub(crate) fn primary(self) -> Position {
-        self.position(0)
-    }
-
-    pub(crate) fn replicas(self) -> impl Iterator<Item = (Position, ReplicaState)> + use<'a> {
-        (0..self.replica_count()).map(move |i| {
-            let catching_up = self.0[1] & (1 << i) != 0;
-            let state = if catching_up { ReplicaState::CatchingUp } else { ReplicaState::InSync };
-            (self.position(i + 1), state)
-        })
-    }
-
-    pub(crate) fn positions(self) -> impl Iterator<Item = Position> + use<'a> {
-        (0..=self.replica_count()).map(move |i| self.position(i))
+        Position::from_be_bytes([self.0[2], self.0[3]])
     }
 
     #[inline]
-    fn position(self, i: usize) -> Position {
-        Position::from_be_bytes([self.0[2 + 2 * i], self.0[3 + 2 * i]])
+    pub(crate) fn replicas(self) -> impl Iterator<Item = (Position, ReplicaState)> + use<'a> {
+        let mut catching_up = self.0[1];
+        self.nodes()[1..].iter().map(move |position| {
+            let state = if catching_up & 1 == 1 { ReplicaState::CatchingUp } else { ReplicaState::InSync };
+            catching_up >>= 1;
+            (Position::from_be_bytes(*position), state)
+        })
+    }
+
+    #[inline]
+    pub(crate) fn positions(self) -> impl Iterator<Item = Position> + use<'a> {
+        self.nodes().iter().map(|position| Position::from_be_bytes(*position))
+    }
+
+    #[inline]
+    fn nodes(self) -> &'a [[u8; 2]] {
+        self.bytes()[2..].as_chunks().0
     }
 
     /// Writes the owners to the start of `out`, with the positions that another dictionary gives their nodes.
+    #[inline]
     pub(crate) fn translate(self, out: &mut [u8], position: impl Fn(Position) -> Position) {
         out[..2].copy_from_slice(&self.0[..2]);
         for (place, old) in out[2..].as_chunks_mut().0.iter_mut().zip(self.positions()) {
