@@ -4,11 +4,30 @@
 //! not its matter: it holds what an authority minted, and the highest epoch wins.
 //!
 //! # Consistency
-//! - A reader sees a diff whole or not at all: [`RoutingTable::apply`] publishes one pointer.
-//! - Readers never wait, for a writer or for each other. [`RoutingTable::load`] is a guard for a short look: it must not be
-//!   kept, since it delays the release of old snapshots. [`RoutingTable::snapshot`] may be kept for as long as one likes.
-//! - Two writers at once apply one after the other. Diffs commute: in whatever order, grouping and number they arrive, the
-//!   table that holds all of them is the same. (As long as no epoch was minted twice; a table notices, and says `conflict`.)
+//!
+//! **During a diff.** [`RoutingTable::apply`] makes the next [`Snapshot`] aside and publishes it by one pointer. A reader that
+//! loads before that sees nothing of the diff, one that loads after it sees all of it, and whoever holds a snapshot goes
+//! on seeing what he saw. Once `apply` has returned, every load that happens after it sees the diff, or a later state. What
+//! one thread loads never goes back: versions rise, and no slot's epoch falls. A diff that breaks a bound changes nothing.
+//!
+//! **Readers never wait**, neither for a writer nor for each other: a load is a few instructions without a loop. There are three:
+//!
+//! | | costs | may be kept |
+//! |---|---|---|
+//! | [`RoutingTable::load`] | a pinned epoch | for a look: while it lives, nothing that was replaced meanwhile is freed, in any table of the process |
+//! | [`RoutingTable::snapshot`] | as `load`, and a count | for as long as one likes: it holds what is its own alone |
+//! | [`Reader::load`] | a comparison | until the next load of this handle, which until then holds the snapshot it saw last |
+//!
+//! **How long an old snapshot lives.** Until the last [`Loaded`], [`Reader`] or `Arc` of it is gone; then a writer frees it when it
+//! applies the next diff, so that no reader ever does that work. So a table at rest keeps the snapshot before its last diff.
+//! Snapshots share what is equal: an old one costs the branches and pins that were replaced since, some 8 KiB a branch.
+//!
+//! **Two writers at once** apply one after the other, each to what the other has left. Diffs commute: in whatever order,
+//! grouping and number they arrive, tables that got the same groups are equal, and so are their digests. That holds as long
+//! as no epoch was minted twice with different groups. If one was, the first that came stays, the slot is marked as in
+//! [conflict](Snapshot::conflict) and takes no writes until a higher epoch comes.
+//!
+//! A diff that brings nothing new waits for nobody: it is compared, counted and left.
 
 #![deny(unsafe_code)]
 
