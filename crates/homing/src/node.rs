@@ -10,7 +10,7 @@ use homing_router::{
 use homing_routing_table::{Diff, RoutingTable};
 use homing_transport::tls::{Credentials, ServerTls};
 use homing_transport::{Limits, Listener};
-use homing_types::{Access, NodeId, Space};
+use homing_types::{Access, NodeId, Slot, Space};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -38,6 +38,8 @@ pub struct NodeOptions {
     pub client_tls: Option<Arc<ServerTls>>,
     /// What it knows at the start; diffs that contradict each other under one epoch are refused. It learns the rest.
     pub table: Vec<Diff>,
+    /// The slots that it knew to be in conflict when it stopped: their writes wait for a higher epoch still.
+    pub conflicts: Vec<Slot>,
     /// Who mints epochs.
     pub authority: Arc<dyn Authority>,
     /// Called before the node takes its first request, and after an operator's table was applied and before that is
@@ -99,6 +101,9 @@ impl Node {
                 let problem = format!("slot {slot} comes with two contents under one epoch");
                 return Err(StartError::Table(problem));
             }
+        }
+        if !options.conflicts.is_empty() {
+            builder.table.mark_conflicts(&options.conflicts);
         }
         let router = builder.build();
         // A port in use is found out before anything is written. Until the service is mounted, requests are told to come

@@ -17,7 +17,7 @@ use crate::cli::{CheckConfigArgs, NodeArgs};
 use crate::config::{Config, Overrides, Serve};
 use crate::signals::Signals;
 use crate::start_table::start_table;
-use crate::table_file::TableFile;
+use crate::table_file::{Kept, TableFile};
 use crate::{logs, output};
 
 /// Runs a node until it is told to stop.
@@ -90,7 +90,7 @@ pub(crate) fn check(args: &CheckConfigArgs) -> Result<()> {
 }
 
 async fn start(config: Config, admin: SocketAddr, table_file: &TableFile) -> Result<Node> {
-    let table = start_table(&config, table_file)?;
+    let Kept { table, conflicts } = start_table(&config, table_file)?;
     let authority = StaticAuthority::new(&table);
     let keeping = table_file.clone();
     let info = json!({
@@ -106,6 +106,7 @@ async fn start(config: Config, admin: SocketAddr, table_file: &TableFile) -> Res
         wire: config.wire,
         client_listen: Some(config.client),
         table: vec![table],
+        conflicts,
         client_tls: config.client_tls.as_ref().map(|(_, tls)| Arc::clone(tls)),
         authority: Arc::new(authority),
         keep_table: Some(Arc::new(move |table| {

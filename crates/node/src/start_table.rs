@@ -15,13 +15,13 @@ use homing::{Epoch, Slot, placement};
 
 use crate::config::{Config, TableSource};
 use crate::table_doc::TableDoc;
-use crate::table_file::TableFile;
+use crate::table_file::{Kept, TableFile};
 
 /// The epoch of a table that every node computes for itself. A table that the operator applies has a higher one.
 const FIRST_EPOCH: Epoch = Epoch::new(1);
 
 /// The table that a node starts with. It may be empty: then the node learns from its peers. Changes nothing.
-pub(crate) fn start_table(config: &Config, file: &TableFile) -> Result<Diff> {
+pub(crate) fn start_table(config: &Config, file: &TableFile) -> Result<Kept> {
     let kept = file.read()?.unwrap_or_default();
     let (slot, epoch, others) = match join(&kept, &given(config)?)? {
         Joined::Whole(whole) => return Ok(whole),
@@ -74,7 +74,7 @@ fn given(config: &Config) -> Result<Diff> {
 /// Two tables as one.
 #[derive(Debug, PartialEq, Eq)]
 enum Joined {
-    Whole(Diff),
+    Whole(Kept),
     /// They give a slot, and so many others, different owners under one epoch.
     Contradiction {
         slot: Slot,
@@ -83,13 +83,14 @@ enum Joined {
     },
 }
 
-fn join(kept: &Diff, given: &Diff) -> Result<Joined> {
+fn join(kept: &Kept, given: &Diff) -> Result<Joined> {
     let table = RoutingTable::new();
-    table.apply(kept).context("the table that was kept")?;
+    table.apply(&kept.table).context("the table that was kept")?;
+    table.mark_conflicts(&kept.conflicts);
     let applied = table.apply(given).context("the table of the configuration")?;
     let snapshot = table.snapshot();
     Ok(match applied.conflicts.as_slice() {
-        [] => Joined::Whole(snapshot.to_diff()),
+        [] => Joined::Whole(Kept::of(&snapshot)),
         [slot, others @ ..] => {
             Joined::Contradiction { slot: *slot, epoch: snapshot.epoch(*slot), others: others.len() }
         }
@@ -103,29 +104,33 @@ mod tests {
 
     use super::*;
 
-    fn diff(groups: &[(u16, u64, &str)]) -> Diff {
+    fn alone(groups: &[(u16, u64, &str)]) -> Kept {
         let groups = groups.iter().map(|(slot, epoch, primary)| {
             let owners = Owners::new(primary.parse().unwrap(), Vec::new()).unwrap();
             (Slot::new(*slot).unwrap(), Group::new(Epoch::new(*epoch), owners))
         });
-        Diff::new(groups).unwrap()
+        Kept { table: Diff::new(groups).unwrap(), conflicts: Vec::new() }
     }
 
     #[test]
     fn what_was_kept_goes_before_what_is_given_unless_its_epoch_is_lower() {
-        let kept = diff(&[(0, 1, "n1"), (1, 2, "n1"), (2, 3, "n1")]);
-        let given = diff(&[(0, 1, "n1"), (1, 1, "n2"), (2, 4, "n2"), (3, 1, "n2")]);
-        let whole = diff(&[(0, 1, "n1"), (1, 2, "n1"), (2, 4, "n2"), (3, 1, "n2")]);
-        assert_eq!(join(&kept, &given).unwrap(), Joined::Whole(whole));
-        assert_eq!(join(&Diff::default(), &given).unwrap(), Joined::Whole(given));
+        // Two slots were in conflict, and one of them has a higher epoch now.
+        let conflicts = [1, 2].map(|slot| Slot::new(slot).unwrap());
+        let kept =
+            Kept { conflicts: conflicts.to_vec(), ..alone(&[(0, 1, "n1"), (1, 2, "n1"), (2, 3, "n1")]) };
+        let given = alone(&[(0, 1, "n1"), (1, 1, "n2"), (2, 4, "n2"), (3, 1, "n2")]);
+        let whole = alone(&[(0, 1, "n1"), (1, 2, "n1"), (2, 4, "n2"), (3, 1, "n2")]);
+        let whole = Kept { conflicts: conflicts[..1].to_vec(), ..whole };
+        assert_eq!(join(&kept, &given.table).unwrap(), Joined::Whole(whole));
+        assert_eq!(join(&Kept::default(), &given.table).unwrap(), Joined::Whole(given));
         assert_eq!(join(&kept, &Diff::default()).unwrap(), Joined::Whole(kept));
     }
 
     #[test]
     fn other_owners_under_the_same_epoch_are_a_contradiction() {
-        let kept = diff(&[(0, 1, "n1"), (5, 1, "n1"), (7, 1, "n1")]);
-        let given = diff(&[(0, 1, "n1"), (5, 1, "n2"), (7, 1, "n2")]);
+        let kept = alone(&[(0, 1, "n1"), (5, 1, "n1"), (7, 1, "n1")]);
+        let given = alone(&[(0, 1, "n1"), (5, 1, "n2"), (7, 1, "n2")]);
         let (slot, epoch) = (Slot::new(5).unwrap(), Epoch::new(1));
-        assert_eq!(join(&kept, &given).unwrap(), Joined::Contradiction { slot, epoch, others: 1 });
+        assert_eq!(join(&kept, &given.table).unwrap(), Joined::Contradiction { slot, epoch, others: 1 });
     }
 }

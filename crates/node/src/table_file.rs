@@ -1,12 +1,23 @@
-//! The table on disk, so that a node that restarts knows at least what it knew: it must never act on an older epoch.
+//! The table on disk, so that a node that restarts knows at least what it knew: it must never act on an older epoch, nor write where
+//! it has seen two contents under one.
+//!
+//! ```text
+//! check      8 bytes: xxh3 of all that follows
+//! conflicts  2 bytes: how many; 2 bytes each: slots
+//! table      the rest: a diff
+//! ```
+//!
+//! Numbers are big-endian.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use homing::routing_table::{Diff, RoutingTable};
+use anyhow::{Context, Result, bail, ensure};
+use homing::Slot;
+use homing::routing_table::{Diff, RoutingTable, Snapshot};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::disk;
 
@@ -31,11 +42,11 @@ impl TableFile {
     }
 
     /// The table as it was last written; `None` if it never was.
-    pub(crate) fn read(&self) -> Result<Option<Diff>> {
+    pub(crate) fn read(&self) -> Result<Option<Kept>> {
         match std::fs::read(&self.path) {
-            Ok(bytes) => Diff::decode(bytes).map(Some).with_context(|| {
+            Ok(bytes) => Kept::decode(&bytes).map(Some).with_context(|| {
                 format!(
-                    "{} is damaged: restore it from a backup, or remove it if no newer table was ever applied",
+                    "{} can't be used: restore it from a backup, or remove it if no newer table was ever applied",
                     self.path.display()
                 )
             }),
@@ -52,7 +63,7 @@ impl TableFile {
         if written.is_some_and(|written| written >= snapshot.version()) {
             return Ok(());
         }
-        disk::write(&self.path, snapshot.to_diff().as_bytes(), disk::OPEN)?;
+        disk::write(&self.path, &Kept::of(&snapshot).encode(), disk::OPEN)?;
         *written = Some(snapshot.version());
         Ok(())
     }
@@ -76,10 +87,44 @@ impl TableFile {
     }
 }
 
+/// What a node keeps of its table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Kept {
+    pub(crate) table: Diff,
+    /// The slots of which two contents came with one epoch.
+    pub(crate) conflicts: Vec<Slot>,
+}
+
+impl Kept {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        Self { table: snapshot.to_diff(), conflicts: snapshot.conflicts().collect() }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        // There are 16,384 slots.
+        let count = self.conflicts.len() as u16;
+        let numbers = std::iter::once(count).chain(self.conflicts.iter().map(|slot| slot.number()));
+        let mut rest: Vec<u8> = numbers.flat_map(u16::to_be_bytes).collect();
+        rest.extend(self.table.as_bytes());
+        [&xxh3_64(&rest).to_be_bytes(), rest.as_slice()].concat()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let Some((check, rest)) = bytes.split_first_chunk() else { bail!("it is too short") };
+        ensure!(u64::from_be_bytes(*check) == xxh3_64(rest), "it is damaged, or of another version");
+        let Some((count, rest)) = rest.split_first_chunk() else { bail!("it is too short") };
+        let marks = rest.split_at_checked(2 * usize::from(u16::from_be_bytes(*count)));
+        let Some((marks, table)) = marks else { bail!("it is too short") };
+        let slots = marks.as_chunks().0.iter().map(|slot| Slot::new(u16::from_be_bytes(*slot)));
+        let conflicts = slots.collect::<Option<_>>().context("it names a slot that does not exist")?;
+        Ok(Self { table: Diff::decode(table)?, conflicts })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use homing::routing_table::Group;
-    use homing::{Epoch, Owners, Slot};
+    use homing::{Epoch, Owners};
 
     use super::*;
 
@@ -105,14 +150,14 @@ mod tests {
                         // Whoever says that it was kept is right: what was applied is in the file from here on.
                         file.write(table).unwrap();
                         let kept = file.read().unwrap().unwrap();
-                        let group = kept.iter().find(|(at, _)| at.number() == slot).unwrap().1;
+                        let group = kept.table.iter().find(|(at, _)| at.number() == slot).unwrap().1;
                         assert_eq!(group.epoch, Epoch::new(epoch));
                     }
                 });
             }
         });
         let kept = file.read().unwrap().unwrap();
-        assert_eq!(kept, table.snapshot().to_diff());
+        assert_eq!(kept, Kept::of(&table.snapshot()));
     }
 
     #[test]
@@ -121,12 +166,44 @@ mod tests {
         let file = TableFile::new(folder.path());
         let table = RoutingTable::new();
         file.write(&table).unwrap();
-        assert!(file.read().unwrap().unwrap().is_empty());
+        assert!(file.read().unwrap().unwrap().table.is_empty());
         std::fs::remove_file(file.path()).unwrap();
         file.write(&table).unwrap();
         assert!(file.read().unwrap().is_none());
         apply(&table, 0, 1);
         file.write(&table).unwrap();
-        assert_eq!(file.read().unwrap().unwrap().len(), 1);
+        assert_eq!(file.read().unwrap().unwrap().table.len(), 1);
+    }
+
+    /// Else the two primaries of a slot in conflict would write again after a restart.
+    #[test]
+    fn a_conflict_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TableFile::new(folder.path());
+        let table = RoutingTable::new();
+        apply(&table, 3, 7);
+        let other = Owners::new("n2".parse().unwrap(), Vec::new()).unwrap();
+        let slot = Slot::new(3).unwrap();
+        table.apply(&Diff::one(slot, Group::new(Epoch::new(7), other)).unwrap()).unwrap();
+        file.write(&table).unwrap();
+        assert_eq!(file.read().unwrap().unwrap().conflicts, [slot]);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TableFile::new(folder.path());
+        let table = RoutingTable::new();
+        apply(&table, 0, 1);
+        file.write(&table).unwrap();
+        let whole = std::fs::read(file.path()).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(file.path(), &bytes).unwrap();
+            assert!(file.read().is_err(), "byte {at}");
+            std::fs::write(file.path(), &whole[..at]).unwrap();
+            assert!(file.read().is_err(), "cut at {at}");
+        }
     }
 }

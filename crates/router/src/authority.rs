@@ -1,37 +1,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_routing_table::{Diff, Group};
+use homing_routing_table::{Diff, RoutingTable, Snapshot};
 use homing_transport::BoxFuture;
 use homing_types::{Role, Slot, SpaceKey};
 
 /// Who mints epochs and grants.
 pub trait Authority: Send + Sync + 'static {
-    /// The newest group of a slot, where the authority can be asked and has one.
-    fn lookup(&self, slot: Slot) -> BoxFuture<'_, Option<Arc<Group>>>;
+    /// The newest group of a slot, as a diff of that one, where the authority can be asked and has one.
+    fn lookup(&self, slot: Slot) -> BoxFuture<'_, Option<Diff>>;
 }
 
 /// Authority of a cluster whose table is given, not agreed upon: by a file, or computed alike by every
 /// node from one list. It never promotes and its grants don't end: fencing is by epoch alone.
-#[derive(Debug, Default)]
 pub struct StaticAuthority {
-    /// In the order of the slots.
-    groups: Vec<(Slot, Arc<Group>)>,
+    table: Arc<Snapshot>,
 }
 
 impl StaticAuthority {
     /// The authority of this table.
     #[must_use]
     pub fn new(table: &Diff) -> Self {
-        Self { groups: table.iter().map(|(slot, group)| (slot, Arc::new(group))).collect() }
+        let known = RoutingTable::new();
+        match known.apply(table) {
+            Ok(_) => Self { table: known.snapshot() },
+            Err(_) => unreachable!("a diff alone is within the bounds of a table"),
+        }
     }
 }
 
 impl Authority for StaticAuthority {
-    fn lookup(&self, slot: Slot) -> BoxFuture<'_, Option<Arc<Group>>> {
-        let found = self.groups.binary_search_by_key(&slot, |(slot, _)| *slot);
-        let group = found.ok().map(|index| Arc::clone(&self.groups[index].1));
-        Box::pin(std::future::ready(group))
+    fn lookup(&self, slot: Slot) -> BoxFuture<'_, Option<Diff>> {
+        let diff = self.table.diff([slot]);
+        Box::pin(std::future::ready((!diff.is_empty()).then_some(diff)))
     }
 }
 

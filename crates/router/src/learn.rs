@@ -20,6 +20,9 @@ pub const GROUP_PATH: &str = "/homing.v1.Table/Group";
 /// The largest group that travels with a request or a reply, in bytes; a larger one is pulled.
 const MAX_CARRIED_GROUP: usize = 8 << 10;
 
+/// With more pins, a group is larger in any case.
+const MAX_CARRIED_PINS: usize = MAX_CARRIED_GROUP / 20;
+
 impl Router {
     /// Applies an encoded group: a diff of one. What is older than what is known, or can't be right, changes nothing.
     ///
@@ -50,12 +53,14 @@ impl Router {
         Ok(epoch)
     }
 
-    /// Asks the authority for a group, and learns it if it is newer.
+    /// Asks the authority for a group, and learns it unless this node knows a newer one.
     pub(crate) async fn look_up(&self, slot: Slot) {
         let lookup = self.authority.lookup(slot);
-        let Ok(Some(group)) = tokio::time::timeout(self.options.pull_timeout, lookup).await else { return };
-        let diff = Diff::one(slot, (*group).clone()).map_err(|error| error.to_string());
-        if let Err(problem) = diff.and_then(|diff| self.apply(slot, &diff)) {
+        let Ok(Some(diff)) = tokio::time::timeout(self.options.pull_timeout, lookup).await else { return };
+        if diff.epochs().all(|(_, epoch)| epoch < self.epoch(slot)) {
+            return;
+        }
+        if let Err(problem) = self.apply(slot, &diff) {
             tracing::warn!(%slot, problem, "the authority's group can't be applied");
         }
     }
@@ -67,13 +72,16 @@ impl Router {
 
     /// The encoded group of a slot, if this node has one and it is small enough to travel along.
     pub(crate) fn carried_group(&self, slot: Slot) -> Bytes {
+        if self.table.load().pins_of(slot) > MAX_CARRIED_PINS {
+            return Bytes::new();
+        }
         let encoded = self.encoded_group(slot);
         if encoded.len() <= MAX_CARRIED_GROUP { encoded } else { Bytes::new() }
     }
 
     /// A group as a diff of one, encoded; nothing if this node has none.
     fn encoded_group(&self, slot: Slot) -> Bytes {
-        let diff = self.table.load().diff([slot]);
+        let diff = self.table.snapshot().diff([slot]);
         if diff.is_empty() { Bytes::new() } else { diff.into_bytes().into() }
     }
 

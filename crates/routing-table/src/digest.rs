@@ -12,7 +12,8 @@ pub const BRANCHES: usize = 128;
 /// Slots of a branch.
 pub(crate) const LEAVES: usize = SLOTS / BRANCHES;
 
-/// The root of a table's hash tree. Two tables hold equal groups exactly if their digests are equal (but for 1 in 2⁶⁴).
+/// The root of a table's hash tree. Two tables hold equal groups exactly if their digests are equal: but for 1 in 2⁶⁴, and for
+/// groups that somebody made to collide, which xxh3 doesn't resist.
 ///
 /// That a group is in conflict isn't part of it: it is what one node has seen, and another that holds the same content
 /// needn't ever see it. Two tables that hold the two contents themselves differ, as they should, until the authority mints

@@ -1,4 +1,5 @@
-//! What a group holds, as one number: two tables compare these, and a table tells by them whether a group is news.
+//! What a group holds, as one number: two tables compare these, and a table tells by them whether a group is news. It tells
+//! apart what differs by accident, not what an authority made to collide.
 
 use homing_types::SpaceKey;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};

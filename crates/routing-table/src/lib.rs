@@ -18,14 +18,17 @@
 //! | [`RoutingTable::snapshot`] | as `load`, and a count | for as long as one likes: it holds what is its own alone |
 //! | [`Reader::load`] | a comparison | until the next load of this handle, which until then holds the snapshot it saw last |
 //!
-//! **How long an old snapshot lives.** Until the last [`Loaded`], [`Reader`] or `Arc` of it is gone; then a writer frees it when it
-//! applies the next diff, so that no reader ever does that work. So a table at rest keeps the snapshot before its last diff.
-//! Snapshots share what is equal: an old one costs the branches and pins that were replaced since, some 8 KiB a branch.
+//! **How long an old snapshot lives.** Until the last [`Loaded`], [`Reader`] or `Arc` of it is gone. If that was so when the next was
+//! published, the writer frees it before `apply` returns; else the first later `apply` that publishes does, and no reader: one
+//! that was kept across the last diff of all stays until the table goes. Snapshots share what is equal: an old one costs the branches and pins that were replaced since, some 8 KiB a branch.
 //!
 //! **Two writers at once** apply one after the other, each to what the other has left. Diffs commute: in whatever order,
-//! grouping and number they arrive, tables that got the same groups are equal, and so are their digests. That holds as long
-//! as no epoch was minted twice with different groups. If one was, the first that came stays, the slot is marked as in
-//! [conflict](Snapshot::conflict) and takes no writes until a higher epoch comes.
+//! grouping and number they arrive, tables that took the same groups are equal, and so are their digests. Two things break that:
+//! - An epoch minted twice with different groups: the first that came stays, the slot is marked as in
+//!   [conflict](Snapshot::conflict) and takes no writes until a higher epoch comes.
+//! - A diff that was refused since the table was full ([`ApplyError`]): it has to come again when there is room.
+//!
+//! Digests tell tables apart that differ by accident. They are no proof against a member that lies: the hash isn't cryptographic.
 //!
 //! A diff that brings nothing new waits for nobody: it is compared, counted and left.
 

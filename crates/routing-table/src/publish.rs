@@ -65,6 +65,12 @@ impl<T: Send + Sync + 'static> Published<T> {
         unsafe { guard.defer_unchecked(move || old.release()) };
         guard.flush();
     }
+
+    /// Gives back what was replaced, as far as no reader is pinned: what is retired in one epoch may go two epochs later, and
+    /// each of these steps ends one.
+    pub(crate) fn collect() {
+        (0..3).for_each(|_| pin().flush());
+    }
 }
 
 impl<T: Send + Sync + 'static> Drop for Published<T> {

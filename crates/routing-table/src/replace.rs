@@ -59,6 +59,16 @@ pub(crate) fn replace(current: &Snapshot, diff: &Diff, applied: &Applied) -> Res
     Ok(next)
 }
 
+/// The snapshot after `current`, with marks on the slots in conflict.
+pub(crate) fn mark(current: &Snapshot, slots: &[Slot]) -> Snapshot {
+    let mut next = current.clone();
+    next.version += 1;
+    for slot in slots.iter().filter(|slot| !current.epoch(**slot).is_zero()) {
+        mark_conflict(&mut next, *slot);
+    }
+    next
+}
+
 /// Writes all groups anew, with a dictionary of those nodes alone that they name: the old one was full, maybe of nodes that
 /// nobody names any more.
 fn reintern(

@@ -60,6 +60,11 @@ impl Snapshot {
         self.leaf(slot).entry().conflict
     }
 
+    /// The slots of which two contents came with the epoch that they have.
+    pub fn conflicts(&self) -> impl Iterator<Item = Slot> + '_ {
+        Slot::all().filter(|slot| self.conflict(*slot))
+    }
+
     /// The group of a slot, as a value.
     #[must_use]
     pub fn group(&self, slot: Slot) -> Option<Group> {
@@ -76,6 +81,12 @@ impl Snapshot {
     /// All groups, as values, by slot.
     pub fn groups(&self) -> impl Iterator<Item = (Slot, Group)> + '_ {
         Slot::all().filter_map(|slot| Some((slot, self.group(slot)?)))
+    }
+
+    /// The number of pins in the group of a slot.
+    #[must_use]
+    pub fn pins_of(&self, slot: Slot) -> usize {
+        self.leaf(slot).pin_count()
     }
 
     /// The number of pins in all groups.

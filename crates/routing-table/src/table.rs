@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::publish::{Pinned, Published};
-use crate::replace::{replace, sift};
+use crate::replace::{mark, replace, sift};
 use crate::sync::Arc;
 use crate::{Diff, MAX_NODES, Snapshot};
 
@@ -88,13 +88,27 @@ impl RoutingTable {
             if sifted.changes {
                 let next = replace(&current, diff, &sifted.applied)?;
                 sifted.applied.version = next.version();
-                self.current.store(Arc::new(next));
-                retired.push(current);
-                retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+                self.publish(next, current, &mut retired);
             }
         }
         self.counts.add(&sifted.applied);
         Ok(sifted.applied)
+    }
+
+    /// Marks groups as contradicted, as they were found to be before this table was made: a restart forgets no conflict. Slots of
+    /// which nothing is known stay as they are.
+    pub fn mark_conflicts(&self, slots: &[Slot]) {
+        let mut retired = self.writer.lock();
+        let current = self.snapshot();
+        let next = mark(&current, slots);
+        self.publish(next, current, &mut retired);
+    }
+
+    fn publish(&self, next: Snapshot, current: Arc<Snapshot>, retired: &mut Retired) {
+        self.current.store(Arc::new(next));
+        retired.push(current);
+        Published::<Snapshot>::collect();
+        retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     /// What has been applied and ignored since the start.
@@ -163,7 +177,7 @@ pub struct Applied {
 /// What a table has seen since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Diffs applied.
+    /// Diffs taken, also those that changed nothing; not those that were refused.
     pub diffs: u64,
     /// Groups replaced.
     pub groups: u64,

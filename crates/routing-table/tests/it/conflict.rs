@@ -1,6 +1,6 @@
 //! Two groups under one epoch: somebody minted dishonestly.
 
-use homing_routing_table::{Diff, RoutingTable};
+use homing_routing_table::{ApplyError, Diff, Group, RoutingTable};
 use homing_types::Epoch;
 
 use crate::{group, groups, key, node, primary, slot};
@@ -31,6 +31,35 @@ fn the_first_content_of_an_epoch_stays_and_is_marked_until_a_higher_epoch_comes(
     let counters = table.counters();
     assert_eq!((counters.diffs, counters.groups), (6, 2));
     assert_eq!((counters.conflicts, counters.regressions), (2, 1));
+}
+
+/// As a node that restarts does with what it kept.
+#[test]
+fn a_conflict_that_was_known_before_is_one_until_a_higher_epoch_comes() {
+    let table = RoutingTable::new();
+    apply(&table, 4, 0);
+    table.mark_conflicts(&[slot(3), slot(9)]);
+    assert_eq!(table.load().conflicts().collect::<Vec<_>>(), [slot(3)], "of slot 9 nothing is known");
+    apply(&table, 4, 0);
+    assert!(table.load().conflict(slot(3)));
+    apply(&table, 5, 0);
+    assert_eq!(table.load().conflicts().count(), 0);
+}
+
+/// Which diffs fit depends on what is held meanwhile; one that was refused has to come again.
+#[test]
+fn a_refused_diff_is_taken_when_there_is_room() {
+    let table = RoutingTable::new();
+    let pinned = |epoch, at, pins: u128| {
+        let group = group(epoch, 0);
+        let pins = (0..pins).map(|low| (key(at, low), group.owners.clone())).collect();
+        Diff::one(at, Group { pins, ..group }).unwrap()
+    };
+    let (first, second) = (pinned(1, slot(0), 600_000), pinned(1, slot(1), 600_000));
+    table.apply(&first).unwrap();
+    assert_eq!(table.apply(&second), Err(ApplyError::TooManyPins { pins: 1_200_000 }));
+    table.apply(&pinned(2, slot(0), 0)).unwrap();
+    assert_eq!(table.apply(&second).unwrap().changed, [slot(1)]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{groups, key, node, slot};
 const SLOTS: [u16; 5] = [0, 1, 127, 128, 16_383];
 const EPOCHS: u64 = 4;
 const NODES: usize = 5;
-/// Those with equal low bits collide in an index of pins.
+/// All but the last ones have one home.
 const KEYS: [u128; 6] = [0, 1, 8, 16, 1 << 64, (1 << 114) - 1];
 
 /// What an honest authority ever mints: one group for each slot and epoch.

@@ -12,7 +12,7 @@ use homing_types::{Epoch, NodeId, Owners, Replica, ReplicaState, Slot, SpaceKey}
 
 /// Few, so that operations meet: first and last of the table, and of a branch of the digest.
 const SLOTS: [u16; 5] = [0, 1, 127, 128, 16_383];
-/// Those with equal low bits collide in an index of pins.
+/// All but the last ones have one home.
 const KEYS: [u128; 8] = [0, 1, 8, 16, 24, 1 << 64, 1 << 113, (1 << 114) - 1];
 /// Few too, of two incarnations, and the last of all.
 const EPOCHS: [u64; 12] =

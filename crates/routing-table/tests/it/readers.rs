@@ -1,6 +1,7 @@
 //! Readers beside a writer see each diff whole or not at all.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -86,6 +87,23 @@ fn a_reader_never_sees_half_a_diff_and_never_goes_back() {
             table.apply(&round(number)).unwrap();
         }
     });
+}
+
+/// As soon as nobody looks any more; readers of other tests share the epochs, so it may take some diffs.
+#[test]
+fn what_was_replaced_is_freed_by_writers() {
+    let table = RoutingTable::new();
+    let old = Arc::downgrade(&table.snapshot());
+    let freed = (1..2_000).any(|number| {
+        table.apply(&round(number)).unwrap();
+        old.strong_count() == 0
+    });
+    assert!(freed, "two thousand diffs, and the first snapshot still lives");
+
+    let kept = table.snapshot();
+    let round_kept = round_of(&kept);
+    table.apply(&round(2_001)).unwrap();
+    assert_eq!(round_of(&kept), round_kept, "while it is kept, it stays");
 }
 
 #[test]

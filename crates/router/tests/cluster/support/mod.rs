@@ -48,7 +48,7 @@ impl Default for Setup {
             pool: PoolOptions::default(),
             options: RouterOptions::default(),
             gate: Arc::new(OpenGate),
-            authority: Arc::new(StaticAuthority::default()),
+            authority: Arc::new(StaticAuthority::new(&Diff::default())),
             dedupes: false,
         }
     }
