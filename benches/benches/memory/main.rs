@@ -79,25 +79,15 @@ fn pins(count: u32, replicas: usize) -> Value {
     json!({ "replicas": replicas, "bytes_a_pin": pins.live, "bytes_a_pin_glibc": pins.chunks })
 }
 
-/// A filled table. What it was filled from is gone, and so is the empty snapshot before it.
+/// A filled table. What it was filled from is gone, and so is the empty snapshot before it: the writer freed that.
 fn filled(pins: u32, replicas: usize) -> RoutingTable {
-    let table = table(&Spaces::new(0..pins, replicas));
-    reclaim(&table);
-    table
-}
-
-/// Reclamation moves on when somebody loads; some thousand loads are enough for all.
-fn reclaim(table: &RoutingTable) {
-    for _ in 0..10_000 {
-        let _ = table.load().version();
-    }
+    table(&Spaces::new(0..pins, replicas))
 }
 
 /// The most that is live at once while a diff of 1,000 groups is applied: the diff itself doesn't count.
 fn peak(pins: u32) -> usize {
     let spaces = Spaces::new(0..pins, 2);
     let table = table(&spaces);
-    reclaim(&table);
     let diff = Diffs::new(&spaces, 1_000).diff();
     MEMORY.peak_of(|| drop(table.apply(&diff).expect("within the bounds")))
 }

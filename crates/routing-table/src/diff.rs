@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::packed::{Packed, Position, pack};
 use crate::table::MAX_PINS;
-use crate::wire::{self, DecodeError, FORMAT, MAX_DIFF_LEN, Reader, WireGroup, Writer};
+use crate::wire::{self, Cursor, DecodeError, FORMAT, MAX_DIFF_LEN, WireGroup, Writer};
 use crate::{Group, MAX_NODES, hash};
 
 /// A batch of groups, published all or nothing. A slot stands in it at most once, so it has at most
@@ -17,7 +17,7 @@ use crate::{Group, MAX_NODES, hash};
 #[derive(Clone)]
 pub struct Diff {
     bytes: Vec<u8>,
-    /// Where each node's id stands in the bytes, after its length.
+    /// Where the length of each node's id stands in the bytes; the id follows.
     ids: Vec<u32>,
     groups: Vec<Place>,
 }
@@ -69,15 +69,15 @@ impl Diff {
         if bytes.len() > MAX_DIFF_LEN {
             return Err(DecodeError::TooLong { len: bytes.len() });
         }
-        let mut reader = Reader(&bytes);
-        let [format] = reader.array()?;
+        let mut cursor = Cursor(&bytes);
+        let [format] = cursor.array()?;
         if format != FORMAT {
             return Err(DecodeError::Format { format });
         }
-        let ids = wire::read_ids(&bytes, &mut reader)?;
-        let groups = read_groups(&bytes, &mut reader, &ids)?;
-        if !reader.0.is_empty() {
-            return Err(DecodeError::Long { left: reader.0.len() });
+        let ids = wire::read_ids(&bytes, &mut cursor)?;
+        let groups = read_groups(&bytes, &mut cursor, &ids)?;
+        if !cursor.0.is_empty() {
+            return Err(DecodeError::Long { left: cursor.0.len() });
         }
         Ok(Self { ids, groups, bytes })
     }
@@ -178,15 +178,15 @@ fn node(id: &str) -> NodeId {
     }
 }
 
-fn read_groups(bytes: &[u8], reader: &mut Reader<'_>, ids: &[u32]) -> Result<Vec<Place>, DecodeError> {
-    let count = wire::read_group_count(reader)?;
+fn read_groups(bytes: &[u8], cursor: &mut Cursor<'_>, ids: &[u32]) -> Result<Vec<Place>, DecodeError> {
+    let count = wire::read_group_count(cursor)?;
     let mut groups = Vec::with_capacity(count);
     let mut used = Used::default();
     let mut last = None;
     let mut pins = 0;
     for _ in 0..count {
-        let start = bytes.len() - reader.0.len();
-        let group = WireGroup::read(reader, ids.len(), |owners| used.add(owners))?;
+        let start = bytes.len() - cursor.0.len();
+        let group = WireGroup::read(cursor, ids.len(), |owners| used.add(owners))?;
         if last.replace(group.slot) >= Some(group.slot) {
             return Err(DecodeError::Order { part: "slots" });
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use homing_types::{SLOTS, Slot};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Branches of the tree, and leaves of a branch.
+/// Branches of the tree.
 pub const BRANCHES: usize = 128;
 
 /// Slots of a branch.
@@ -41,7 +41,7 @@ pub(crate) struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { branches: [branch_hash(&[0; LEAVES]); BRANCHES] }
+        Self { branches: [hash(&[0; LEAVES]); BRANCHES] }
     }
 }
 
@@ -53,12 +53,12 @@ impl Tree {
             dirty[slot.index() / LEAVES] = true;
         }
         for branch in (0..BRANCHES).filter(|branch| dirty[*branch]) {
-            self.branches[branch] = branch_hash(leaves(branch));
+            self.branches[branch] = hash(leaves(branch));
         }
     }
 
     pub(crate) fn root(&self) -> Digest {
-        Digest(xxh3_64(&bytes(&self.branches)))
+        Digest(hash(&self.branches))
     }
 
     pub(crate) const fn branches(&self) -> &[u64; BRANCHES] {
@@ -71,14 +71,6 @@ pub(crate) fn slots_of(branch: usize) -> impl Iterator<Item = Slot> {
     Slot::all().skip(branch * LEAVES).take(LEAVES)
 }
 
-fn branch_hash(leaves: &[u64; LEAVES]) -> u64 {
-    xxh3_64(&bytes(leaves))
-}
-
-fn bytes(hashes: &[u64; BRANCHES]) -> [u8; BRANCHES * 8] {
-    let mut bytes = [0; BRANCHES * 8];
-    for (hash, place) in hashes.iter().zip(bytes.chunks_exact_mut(8)) {
-        place.copy_from_slice(&hash.to_le_bytes());
-    }
-    bytes
+fn hash<const N: usize>(hashes: &[u64; N]) -> u64 {
+    xxh3_64(hashes.map(u64::to_be_bytes).as_flattened())
 }

@@ -10,7 +10,7 @@ use crate::packed::Position;
 /// The most nodes a table may name, and the most a diff may.
 pub const MAX_NODES: usize = 4_096;
 
-/// A table's dictionary of nodes. It only grows, and positions stay what they were.
+/// A table's dictionary of nodes. While it grows, positions stay what they were; one that is full is replaced as a whole.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nodes {
     ids: Arc<[NodeId]>,

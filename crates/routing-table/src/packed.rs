@@ -5,7 +5,7 @@
 
 use homing_types::{MAX_REPLICAS, NodeId, Owners, OwnersError, Replica, ReplicaState};
 
-use crate::wire::{DecodeError, Reader};
+use crate::wire::{Cursor, DecodeError};
 
 /// A node's position in a dictionary.
 pub(crate) type Position = u16;
@@ -29,12 +29,12 @@ impl<'a> Packed<'a> {
     }
 
     /// Reads and checks owners whose dictionary has `nodes` entries.
-    pub(crate) fn read(reader: &mut Reader<'a>, nodes: usize) -> Result<Self, DecodeError> {
-        let replicas = usize::from(*reader.0.first().ok_or(DecodeError::Short)?);
+    pub(crate) fn read(cursor: &mut Cursor<'a>, nodes: usize) -> Result<Self, DecodeError> {
+        let replicas = usize::from(*cursor.0.first().ok_or(DecodeError::Short)?);
         if replicas > MAX_REPLICAS {
             return Err(OwnersError::TooMany { replicas }.into());
         }
-        let packed = Self(reader.slice(len(replicas))?);
+        let packed = Self(cursor.slice(len(replicas))?);
         let catching_up = packed.0[1];
         if u16::from(catching_up) >> replicas != 0 {
             return Err(DecodeError::StrayBits { catching_up });

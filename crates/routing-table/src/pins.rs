@@ -13,11 +13,10 @@ use crate::packed::{self, Packed, Position};
 use crate::table::MAX_PINS;
 use crate::wire::KEY_LEN;
 
-/// In the place of the number of replicas, where there is no pin. The key is then the highest, so that a lookup ends there.
+/// In the place of the number of replicas, where there is no pin. A lookup ends there.
 const FREE: u8 = u8::MAX;
 
-/// The places of a group's pins: key and owners each, all as long as the pin with the most replicas needs. The last one is free,
-/// so that every lookup ends.
+/// The places of a group's pins: key and owners each, all as long as the pin with the most replicas needs.
 pub(crate) type Places = Arc<[u8]>;
 
 /// How many homes there are, and how many replicas a place has room for, in one number: entries of a table are small.
@@ -60,14 +59,13 @@ pub(crate) fn lay_out<'a>(
     let shape = Shape::new(count + count / 2, replicas);
     let (homes, stride) = (shape.homes(), shape.stride());
     scratch.clear();
-    scratch.resize((homes + 1) * stride, FREE);
+    scratch.resize(homes * stride, FREE);
     let mut next = 0;
     for (key, owners) in pins {
         let at = home(key, homes).max(next);
         next = at + 1;
-        // There is always a free place after the last.
-        if scratch.len() < (next + 1) * stride {
-            scratch.resize((next + 1) * stride, FREE);
+        if scratch.len() < next * stride {
+            scratch.resize(next * stride, FREE);
         }
         let place = &mut scratch[at * stride..next * stride];
         place[..KEY_LEN].copy_from_slice(&key.as_u128().to_be_bytes());

@@ -58,11 +58,10 @@ impl<T: Send + Sync + 'static> Published<T> {
         let guard = pin();
         // Release: whoever loads the value sees all that it holds.
         let old = self.pointer.swap(Arc::into_raw(value).cast_mut(), Ordering::AcqRel);
-        let old = Retired(old);
         // SAFETY: the swap made `old` unreachable for whoever loads from now on, and only this call has it, so its count is
         // given back once; those who loaded it before are pinned, and crossbeam waits for them. It may do so on any
         // thread, which is right for a value that is `Send` and `Sync`.
-        unsafe { guard.defer_unchecked(move || old.release()) };
+        unsafe { guard.defer_unchecked(move || drop(Arc::from_raw(old))) };
         guard.flush();
     }
 
@@ -76,21 +75,9 @@ impl<T: Send + Sync + 'static> Published<T> {
 impl<T: Send + Sync + 'static> Drop for Published<T> {
     fn drop(&mut self) {
         // Relaxed: `&mut self` says that nobody else can load from it, and that all that was done before is seen.
-        let retired = Retired(self.pointer.load(Ordering::Relaxed));
+        let value = self.pointer.load(Ordering::Relaxed);
         // SAFETY: every `Pinned` borrows `self`, so no reader is left, and the count is given back only here.
-        unsafe { retired.release() };
-    }
-}
-
-/// The count of a value that was published.
-struct Retired<T>(*mut T);
-
-impl<T> Retired<T> {
-    /// # Safety
-    /// The pointer is from `Arc::into_raw`, nobody follows it without a count of his own, and it is released once.
-    unsafe fn release(self) {
-        // SAFETY: as above.
-        drop(unsafe { Arc::from_raw(self.0) });
+        drop(unsafe { Arc::from_raw(value) });
     }
 }
 

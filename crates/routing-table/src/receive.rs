@@ -437,7 +437,6 @@ mod tests {
                 }
             }
         }
-        // The first node, once more with the flag cleared, and once for each of three rises.
         assert_eq!(longest, 4, "the start, and a node for each of three rises");
     }
 

@@ -83,7 +83,7 @@ fn reintern(
     for diff in [&stays, &news] {
         write(next, diff, diff.groups()).ok_or(ApplyError::TooManyNodes)?;
     }
-    for slot in stays.epochs().map(|(slot, _)| slot).filter(|slot| current.conflict(*slot)) {
+    for slot in current.conflicts().filter(|slot| !is_new(*slot)) {
         mark_conflict(next, slot);
     }
     Ok(())

@@ -43,7 +43,7 @@ pub(crate) struct WireGroup<'a> {
     pub(crate) slot: Slot,
     pub(crate) epoch: Epoch,
     pub(crate) owners: Packed<'a>,
-    pins: Reader<'a>,
+    pins: Cursor<'a>,
     pin_count: usize,
     /// The most replicas that one of its pins has.
     pin_replicas: usize,
@@ -52,25 +52,25 @@ pub(crate) struct WireGroup<'a> {
 impl<'a> WireGroup<'a> {
     /// Reads and checks a group whose dictionary has `nodes` entries, and tells `seen` of each owner.
     pub(crate) fn read(
-        reader: &mut Reader<'a>,
+        cursor: &mut Cursor<'a>,
         nodes: usize,
         mut seen: impl FnMut(Packed<'a>),
     ) -> Result<Self, DecodeError> {
-        let mut group = Self::read_head(reader, |reader| Packed::read(reader, nodes))?;
+        let mut group = Self::read_head(cursor, |cursor| Packed::read(cursor, nodes))?;
         if group.epoch.is_zero() {
             return Err(DiffError::NoEpoch { slot: group.slot }.into());
         }
         seen(group.owners);
         let mut last = None;
         for _ in 0..group.pin_count {
-            let key = SpaceKey::from_u128(u128::from_be_bytes(reader.array()?));
+            let key = SpaceKey::from_u128(u128::from_be_bytes(cursor.array()?));
             if key.slot() != group.slot {
                 return Err(DiffError::ForeignPin { slot: group.slot, key }.into());
             }
             if last.replace(key) >= Some(key) {
                 return Err(DecodeError::Order { part: "pins" });
             }
-            let owners = Packed::read(reader, nodes)?;
+            let owners = Packed::read(cursor, nodes)?;
             group.pin_replicas = group.pin_replicas.max(owners.replica_count());
             seen(owners);
         }
@@ -78,21 +78,21 @@ impl<'a> WireGroup<'a> {
     }
 
     fn read_head(
-        reader: &mut Reader<'a>,
-        owners: impl FnOnce(&mut Reader<'a>) -> Result<Packed<'a>, DecodeError>,
+        cursor: &mut Cursor<'a>,
+        owners: impl FnOnce(&mut Cursor<'a>) -> Result<Packed<'a>, DecodeError>,
     ) -> Result<Self, DecodeError> {
-        let number = u16::from_be_bytes(reader.array()?);
+        let number = u16::from_be_bytes(cursor.array()?);
         let slot = Slot::new(number).ok_or(DecodeError::Slot { number })?;
-        let epoch = Epoch::new(u64::from_be_bytes(reader.array()?));
-        let owners = owners(reader)?;
-        let [a, b, c] = reader.array()?;
+        let epoch = Epoch::new(u64::from_be_bytes(cursor.array()?));
+        let owners = owners(cursor)?;
+        let [a, b, c] = cursor.array()?;
         let pin_count = u32::from_be_bytes([0, a, b, c]) as usize;
-        Ok(Self { slot, epoch, owners, pins: *reader, pin_count, pin_replicas: 0 })
+        Ok(Self { slot, epoch, owners, pins: *cursor, pin_count, pin_replicas: 0 })
     }
 
     /// A group that was checked, and of whose pins none has more than so many replicas.
     pub(crate) fn again(bytes: &'a [u8], pin_replicas: usize) -> Self {
-        match Self::read_head(&mut Reader(bytes), |reader| Ok(trusted(reader))) {
+        match Self::read_head(&mut Cursor(bytes), |cursor| Ok(trusted(cursor))) {
             Ok(group) => Self { pin_replicas, ..group },
             Err(_) => unreachable!("the group was read before"),
         }
@@ -105,34 +105,34 @@ impl<'a> WireGroup<'a> {
 
     /// The pins of a group that was checked.
     pub(crate) fn pins(&self) -> impl Iterator<Item = (SpaceKey, Packed<'a>)> + use<'a> {
-        let mut reader = self.pins;
-        (0..self.pin_count).map(move |_| match reader.array() {
-            Ok(key) => (SpaceKey::from_u128(u128::from_be_bytes(key)), trusted(&mut reader)),
+        let mut cursor = self.pins;
+        (0..self.pin_count).map(move |_| match cursor.array() {
+            Ok(key) => (SpaceKey::from_u128(u128::from_be_bytes(key)), trusted(&mut cursor)),
             Err(_) => unreachable!("the pins were read before"),
         })
     }
 }
 
 /// Owners that were checked.
-fn trusted<'a>(reader: &mut Reader<'a>) -> Packed<'a> {
-    let packed = Packed::new(reader.0);
-    reader.0 = &reader.0[packed.bytes().len()..];
+fn trusted<'a>(cursor: &mut Cursor<'a>) -> Packed<'a> {
+    let packed = Packed::new(cursor.0);
+    cursor.0 = &cursor.0[packed.bytes().len()..];
     packed
 }
 
-/// Reads a dictionary: where each id's length stands in `bytes`, at which `reader` is somewhere.
-pub(crate) fn read_ids(bytes: &[u8], reader: &mut Reader<'_>) -> Result<Vec<u32>, DecodeError> {
-    let count = usize::from(u16::from_be_bytes(reader.array()?));
+/// Reads a dictionary: where each id's length stands in `bytes`, at which `cursor` is somewhere.
+pub(crate) fn read_ids(bytes: &[u8], cursor: &mut Cursor<'_>) -> Result<Vec<u32>, DecodeError> {
+    let count = usize::from(u16::from_be_bytes(cursor.array()?));
     if count > MAX_NODES {
         return Err(DecodeError::TooManyNodes { count });
     }
     // An id has at least a byte, and its length another.
-    let mut starts = Vec::with_capacity(count.min(reader.0.len() / 2));
+    let mut starts = Vec::with_capacity(count.min(cursor.0.len() / 2));
     let mut last = "";
     for position in 0..count {
-        let start = bytes.len() - reader.0.len();
-        let [len] = reader.array()?;
-        let id = std::str::from_utf8(reader.slice(usize::from(len))?).unwrap_or_default();
+        let start = bytes.len() - cursor.0.len();
+        let [len] = cursor.array()?;
+        let id = std::str::from_utf8(cursor.slice(usize::from(len))?).unwrap_or_default();
         if !NodeId::fits(id) {
             return Err(DecodeError::Node { position });
         }
@@ -146,9 +146,9 @@ pub(crate) fn read_ids(bytes: &[u8], reader: &mut Reader<'_>) -> Result<Vec<u32>
 }
 
 /// How many groups follow: no more than there are bytes for.
-pub(crate) fn read_group_count(reader: &mut Reader<'_>) -> Result<usize, DecodeError> {
-    let count = usize::from(u16::from_be_bytes(reader.array()?));
-    if count * (GROUP_LEN + packed::len(0)) > reader.0.len() { Err(DecodeError::Short) } else { Ok(count) }
+pub(crate) fn read_group_count(cursor: &mut Cursor<'_>) -> Result<usize, DecodeError> {
+    let count = usize::from(u16::from_be_bytes(cursor.array()?));
+    if count * (GROUP_LEN + packed::len(0)) > cursor.0.len() { Err(DecodeError::Short) } else { Ok(count) }
 }
 
 /// Writes a diff: the dictionary first, then the groups.
@@ -197,9 +197,9 @@ fn clamp(number: usize) -> u16 {
 
 /// Bytes that are not read yet.
 #[derive(Clone, Copy)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> Cursor<'a> {
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (array, rest) = self.0.split_first_chunk().ok_or(DecodeError::Short)?;
         self.0 = rest;
