@@ -81,23 +81,28 @@ const NEAR: usize = 8;
 #[inline(never)]
 pub(crate) fn find(places: &[u8], shape: Shape, key: SpaceKey) -> Option<Packed<'_>> {
     let stride = shape.stride();
-    let at = |index: usize| place(&places[index * stride..][..stride]);
     let home = home(key, shape.homes());
-    let end = places.len() / stride;
-    for index in home..(home + NEAR).min(end) {
-        let (found, owners) = at(index)?;
+    let mut from = home * stride;
+    for _ in 0..NEAR {
+        let (found, owners) = place(places.get(from..from + stride)?)?;
         if found >= key {
             return (found == key).then_some(owners);
         }
+        from += stride;
     }
-    // Whoever may choose names can crowd them at one home. From there on, places with lower keys come first: halve them.
-    let (mut low, mut high) = (home + NEAR, end);
+    find_crowded(places, stride, home + NEAR, key)
+}
+
+/// Whoever may choose names can crowd them at one home. From there on, places with lower keys come first: halve them.
+#[cold]
+fn find_crowded(places: &[u8], stride: usize, mut low: usize, key: SpaceKey) -> Option<Packed<'_>> {
+    let at = |index: usize| places.get(index * stride..(index + 1) * stride).and_then(place);
+    let mut high = places.len() / stride;
     while low < high {
         let middle = low.midpoint(high);
         if at(middle).is_some_and(|(found, _)| found < key) { low = middle + 1 } else { high = middle }
     }
-    let (found, owners) = if low < end { at(low)? } else { return None };
-    (found == key).then_some(owners)
+    at(low).and_then(|(found, owners)| (found == key).then_some(owners))
 }
 
 /// The pins, in the order of their keys.
