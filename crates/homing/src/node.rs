@@ -102,9 +102,7 @@ impl Node {
                 return Err(StartError::Table(problem));
             }
         }
-        if !options.conflicts.is_empty() {
-            builder.table.mark_conflicts(&options.conflicts);
-        }
+        builder.table.mark_conflicts(&options.conflicts);
         let router = builder.build();
         // A port in use is found out before anything is written. Until the service is mounted, requests are told to come
         // again.

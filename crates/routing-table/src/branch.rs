@@ -13,7 +13,6 @@ pub(crate) struct Branch {
     entries: [Entry; LEAVES],
     owners: [[u8; packed::MAX_LEN]; LEAVES],
     hashes: [u64; LEAVES],
-    pin_counts: [u32; LEAVES],
 }
 
 /// What every lookup needs of a group: half a cache line.
@@ -44,7 +43,6 @@ impl Default for Branch {
             entries: std::array::from_fn(|_| Entry::default()),
             owners: [[0; packed::MAX_LEN]; LEAVES],
             hashes: [0; LEAVES],
-            pin_counts: [0; LEAVES],
         }
     }
 }
@@ -61,11 +59,10 @@ impl Branch {
     ) {
         self.owners[leaf] = group.owners.translated(&position);
         let primary = Packed::new(&self.owners[leaf]).primary();
-        let (pins, shape) = pins::lay_out(group.pin_counts(), group.pins(), position, scratch).unzip();
-        let shape = shape.unwrap_or_default();
+        let shape = group.pin_shape();
+        let pins = pins::lay_out(shape, group.pins(), position, scratch);
         self.entries[leaf] = Entry { epoch: group.epoch, pins, shape, primary, conflict: false };
         self.hashes[leaf] = hash;
-        self.pin_counts[leaf] = group.pin_counts().0 as u32;
     }
 
     pub(crate) fn mark_conflict(&mut self, leaf: usize) {
@@ -107,7 +104,7 @@ impl<'a> Leaf<'a> {
     }
 
     pub(crate) const fn pin_count(self) -> usize {
-        self.branch.pin_counts[self.at] as usize
+        self.entry().shape.pins()
     }
 
     /// The pins, in the order of their keys.

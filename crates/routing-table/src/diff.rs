@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::packed::{Packed, Position, pack};
 use crate::table::MAX_PINS;
 use crate::wire::{self, Cursor, DecodeError, FORMAT, MAX_DIFF_LEN, WireGroup, Writer};
-use crate::{Group, MAX_NODES, hash};
+use crate::{Group, MAX_NODES, hash, nodes};
 
 /// A batch of groups, published all or nothing. A slot stands in it at most once, so it has at most
 /// [`SLOTS`](homing_types::SLOTS) groups.
@@ -96,9 +96,9 @@ impl Diff {
 
     /// The groups as values, by slot.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Slot, Group)> {
-        let nodes: Vec<NodeId> = self.ids().map(node).collect();
+        let ids: Vec<NodeId> = self.ids().map(nodes::id).collect();
         self.groups().map(move |(group, _)| {
-            let owners = |packed: Packed<'_>| packed.owners(|position| &nodes[usize::from(position)]);
+            let owners = |packed: Packed<'_>| packed.owners(|position| &ids[usize::from(position)]);
             let pins = group.pins().map(|(key, pinned)| (key, owners(pinned))).collect();
             (group.slot, Group { epoch: group.epoch, owners: owners(group.owners), pins })
         })
@@ -171,13 +171,6 @@ fn id(bytes: &[u8], start: u32) -> &str {
     std::str::from_utf8(&rest[..usize::from(len[0])]).unwrap_or_default()
 }
 
-fn node(id: &str) -> NodeId {
-    match NodeId::new(id) {
-        Ok(id) => id,
-        Err(_) => unreachable!("the ids of a diff were checked"),
-    }
-}
-
 fn read_groups(bytes: &[u8], cursor: &mut Cursor<'_>, ids: &[u32]) -> Result<Vec<Place>, DecodeError> {
     let count = wire::read_group_count(cursor)?;
     let mut groups = Vec::with_capacity(count);
@@ -190,13 +183,12 @@ fn read_groups(bytes: &[u8], cursor: &mut Cursor<'_>, ids: &[u32]) -> Result<Vec
         if last.replace(group.slot) >= Some(group.slot) {
             return Err(DecodeError::Order { part: "slots" });
         }
-        let (pin_count, pin_replicas) = group.pin_counts();
-        pins += pin_count;
+        pins += group.pin_count();
         if pins > MAX_PINS {
             return Err(DiffError::TooManyPins.into());
         }
         let hash = hash::hash(&group, |position| id(bytes, ids[usize::from(position)]));
-        groups.push(Place { hash, start: start as u32, pin_replicas: pin_replicas as u8 });
+        groups.push(Place { hash, start: start as u32, pin_replicas: group.pin_replicas() as u8 });
     }
     if used.count() < ids.len() { Err(DecodeError::UnusedNode) } else { Ok(groups) }
 }

@@ -29,14 +29,7 @@ impl Nodes {
 
     /// The positions of these ids. Those that are new are added; `None` if they are too many.
     pub(crate) fn intern<'a>(&mut self, ids: impl Iterator<Item = &'a str> + Clone) -> Option<Vec<Position>> {
-        let new: Vec<NodeId> = ids
-            .clone()
-            .filter(|id| !self.positions.contains_key(*id))
-            .map(|id| match NodeId::new(id) {
-                Ok(id) => id,
-                Err(_) => unreachable!("the ids of a diff were checked"),
-            })
-            .collect();
+        let new: Vec<NodeId> = ids.clone().filter(|id| !self.positions.contains_key(*id)).map(id).collect();
         if self.len() + new.len() > MAX_NODES {
             return None;
         }
@@ -46,5 +39,13 @@ impl Nodes {
             self.ids = self.ids.iter().cloned().chain(new).collect();
         }
         Some(ids.map(|id| self.positions[id]).collect())
+    }
+}
+
+/// An id of a diff.
+pub(crate) fn id(id: &str) -> NodeId {
+    match NodeId::new(id) {
+        Ok(id) => id,
+        Err(_) => unreachable!("the ids of a diff were checked"),
     }
 }

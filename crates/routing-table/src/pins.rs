@@ -19,20 +19,26 @@ const FREE: u8 = u8::MAX;
 /// The places of a group's pins: key and owners each, all as long as the pin with the most replicas needs.
 pub(crate) type Places = Arc<[u8]>;
 
-/// How many homes there are, and how many replicas a place has room for, in one number: entries of a table are small.
+/// How many pins there are, and the most replicas that one of them has, in one number: entries of a table are small.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Shape(u32);
 
 impl Shape {
     const REPLICA_BITS: u32 = 3;
 
-    const fn new(homes: usize, replicas: usize) -> Self {
-        Self((homes as u32) << Self::REPLICA_BITS | replicas as u32)
+    pub(crate) const fn new(pins: usize, replicas: usize) -> Self {
+        Self((pins as u32) << Self::REPLICA_BITS | replicas as u32)
     }
 
     #[inline]
-    const fn homes(self) -> usize {
+    pub(crate) const fn pins(self) -> usize {
         (self.0 >> Self::REPLICA_BITS) as usize
+    }
+
+    /// Two thirds full: where a pin isn't at home, it is in the next place, on average.
+    #[inline]
+    const fn homes(self) -> usize {
+        self.pins() + self.pins() / 2
     }
 
     /// The bytes of a place.
@@ -44,19 +50,17 @@ impl Shape {
 
 const _: () = assert!(MAX_REPLICAS == (1 << Shape::REPLICA_BITS) - 1 && MAX_PINS < 1 << 28);
 
-/// Lays out `count` pins, which come in the order of their keys, none with more than `replicas`. A node has the position in
-/// the table that `position` gives. `None` without a pin. It is done in `scratch`.
+/// Lays out the pins, which come in the order of their keys. A node has the position in the table that `position` gives.
+/// `None` without a pin. It is done in `scratch`.
 pub(crate) fn lay_out<'a>(
-    (count, replicas): (usize, usize),
+    shape: Shape,
     pins: impl Iterator<Item = (SpaceKey, Packed<'a>)>,
     position: impl Fn(Position) -> Position,
     scratch: &mut Vec<u8>,
-) -> Option<(Places, Shape)> {
-    if count == 0 {
+) -> Option<Places> {
+    if shape.pins() == 0 {
         return None;
     }
-    // Two thirds full: where a pin isn't at home, it is in the next place, on average.
-    let shape = Shape::new(count + count / 2, replicas);
     let (homes, stride) = (shape.homes(), shape.stride());
     scratch.clear();
     scratch.resize(homes * stride, FREE);
@@ -71,7 +75,7 @@ pub(crate) fn lay_out<'a>(
         place[..KEY_LEN].copy_from_slice(&key.as_u128().to_be_bytes());
         owners.translate(&mut place[KEY_LEN..], &position);
     }
-    Some((scratch.as_slice().into(), shape))
+    Some(scratch.as_slice().into())
 }
 
 /// How many places a lookup looks at one after the other; pins spread by a hash are nearly always found by then.
@@ -147,7 +151,8 @@ mod tests {
             // Owned by a node of its own each; every third one has a replica.
             let owners = (0..keys.len() as u8).map(|n| [u8::from(n % 3 == 0), 0, 0, n, 1, n]).collect::<Vec<_>>();
             let pins = keys.iter().zip(&owners).map(|(key, owners)| (SpaceKey::from_u128(*key), Packed::new(owners)));
-            let (places, shape) = lay_out((keys.len(), 1), pins, |position| position, &mut Vec::new()).unwrap();
+            let shape = Shape::new(keys.len(), 1);
+            let places = lay_out(shape, pins, |position| position, &mut Vec::new()).unwrap();
             for (key, owners) in keys.iter().zip(&owners) {
                 let found = find(&places, shape, SpaceKey::from_u128(*key)).unwrap();
                 prop_assert_eq!(found.bytes(), Packed::new(owners).bytes());

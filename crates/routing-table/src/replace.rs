@@ -43,7 +43,7 @@ pub(crate) fn replace(current: &Snapshot, diff: &Diff, applied: &Applied) -> Res
     let mut next = current.clone();
     next.version += 1;
     for (group, _) in news() {
-        next.pins = next.pins - current.leaf(group.slot).pin_count() + group.pin_counts().0;
+        next.pins = next.pins - current.leaf(group.slot).pin_count() + group.pin_count();
     }
     if next.pins > MAX_PINS {
         return Err(ApplyError::TooManyPins { pins: next.pins });
@@ -59,14 +59,15 @@ pub(crate) fn replace(current: &Snapshot, diff: &Diff, applied: &Applied) -> Res
     Ok(next)
 }
 
-/// The snapshot after `current`, with marks on the slots in conflict.
-pub(crate) fn mark(current: &Snapshot, slots: &[Slot]) -> Snapshot {
+/// The snapshot after `current`, with marks on these slots too; `None` if that is nothing new.
+pub(crate) fn mark(current: &Snapshot, slots: &[Slot]) -> Option<Snapshot> {
+    let is_new = |slot: &&Slot| !current.epoch(**slot).is_zero() && !current.conflict(**slot);
+    let mut new = slots.iter().filter(is_new).peekable();
+    new.peek()?;
     let mut next = current.clone();
     next.version += 1;
-    for slot in slots.iter().filter(|slot| !current.epoch(**slot).is_zero()) {
-        mark_conflict(&mut next, *slot);
-    }
-    next
+    new.for_each(|slot| mark_conflict(&mut next, *slot));
+    Some(next)
 }
 
 /// Writes all groups anew, with a dictionary of those nodes alone that they name: the old one was full, maybe of nodes that

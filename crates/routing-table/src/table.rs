@@ -100,8 +100,9 @@ impl RoutingTable {
     pub fn mark_conflicts(&self, slots: &[Slot]) {
         let mut retired = self.writer.lock();
         let current = self.snapshot();
-        let next = mark(&current, slots);
-        self.publish(next, current, &mut retired);
+        if let Some(next) = mark(&current, slots) {
+            self.publish(next, current, &mut retired);
+        }
     }
 
     fn publish(&self, next: Snapshot, current: Arc<Snapshot>, retired: &mut Retired) {

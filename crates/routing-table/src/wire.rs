@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::diff::DiffError;
 use crate::nodes::MAX_NODES;
 use crate::packed::{self, Packed};
+use crate::pins::Shape;
 use crate::table::MAX_PINS;
 
 pub(crate) const FORMAT: u8 = 2;
@@ -98,9 +99,17 @@ impl<'a> WireGroup<'a> {
         }
     }
 
-    /// How many pins there are, and the most replicas that one of them has.
-    pub(crate) const fn pin_counts(&self) -> (usize, usize) {
-        (self.pin_count, self.pin_replicas)
+    pub(crate) const fn pin_count(&self) -> usize {
+        self.pin_count
+    }
+
+    /// The most replicas that one of the pins has.
+    pub(crate) const fn pin_replicas(&self) -> usize {
+        self.pin_replicas
+    }
+
+    pub(crate) const fn pin_shape(&self) -> Shape {
+        Shape::new(self.pin_count, self.pin_replicas)
     }
 
     /// The pins of a group that was checked.
