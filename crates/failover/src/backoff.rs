@@ -7,7 +7,10 @@
 
 use std::time::Duration;
 
+use homing_types::Twin;
 use rand_core::Rng;
+
+use crate::chance::up_to;
 
 /// Keeps a backoff of zero from becoming a loop that never lets go.
 const FLOOR: Duration = Duration::from_millis(1);
@@ -32,20 +35,13 @@ impl Default for Backoff {
 impl Backoff {
     /// The gap after `n` gaps: evenly between zero and min(`cap`, `base` × 2ⁿ), both included.
     pub fn delay(&self, n: u32, rng: &mut dyn Rng) -> Duration {
-        up_to(self.ceiling(n), rng)
+        let ceiling = self.ceiling(n);
+        if Twin::NoJitter.is_on() { ceiling } else { up_to(ceiling, rng) }
     }
 
     fn ceiling(&self, n: u32) -> Duration {
         self.base.max(FLOOR).saturating_mul(2_u32.saturating_pow(n)).min(self.cap.max(FLOOR))
     }
-}
-
-/// Evenly from zero to `most`, in nanoseconds: Lemire, "Fast Random Integer Generation in an Interval" (2019),
-/// without its rejection, as a gap can bear a bias of one part in billions.
-fn up_to(most: Duration, rng: &mut dyn Rng) -> Duration {
-    let most = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
-    let scaled = u128::from(rng.next_u64()) * (u128::from(most) + 1);
-    Duration::from_nanos((scaled >> 64) as u64)
 }
 
 #[cfg(test)]

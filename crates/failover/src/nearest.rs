@@ -1,18 +1,27 @@
-//! The default order: near before far.
+//! The default order: near before far, unless far is measured to be faster.
 //!
-//! A request that stays in its rack is faster, cheaper, and lives through the loss of every other place. Inside
-//! a tier the order is random, so that equal owners share the load without talking about it. A suspect is
-//! tried last instead of never: a wrong suspicion then costs a detour and no failure.
+//! A request that stays in its rack is faster, cheaper, and lives through the loss of every other place. But a near
+//! node can be slow, so distance is only the first guess: a tier that answers three times slower than the next one
+//! gives way to it. Inside a tier two candidates are drawn and the one that costs less goes first: Mitzenmacher, "The
+//! Power of Two Choices in Randomized Load Balancing" (2001). The least of all would be everybody's choice at once; two
+//! choices spread the load and still avoid the slow. Who is in doubt is tried last instead of never: a wrong
+//! suspicion then costs a detour and no failure.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::iter;
+use std::time::Duration;
 
 use homing_types::NodeId;
 use rand_core::Rng;
 
+use crate::chance::below;
 use crate::{Candidate, PlanRequest, Planned, Policy, Tier};
 
-/// Orders owners by [`Tier`], at random inside a tier, suspects last.
+/// How many times slower than the next a tier may be before it gives way.
+const SLOWER: u32 = 3;
+
+/// Orders owners by [`Tier`], by the power of two choices inside one, and by measure between two; those in doubt last.
 ///
 /// - What any in-sync replica may serve goes to the primary and to these replicas alike.
 /// - What only the primary does goes to the primary, then to the in-sync replicas as relays. The entry node
@@ -22,29 +31,42 @@ pub struct Nearest;
 
 impl Policy for Nearest {
     fn plan(&self, request: &PlanRequest<'_>, rng: &mut dyn Rng) -> Vec<Planned> {
-        let mut ranked: Vec<_> = iter::once(request.primary)
-            .chain(request.in_sync)
-            .filter_map(|node| place(request, node))
-            .map(|(suspect, planned)| {
-                let Candidate { relay, tier, .. } = planned.candidate;
-                ((suspect, relay, tier, rng.next_u64()), planned)
-            })
-            .collect();
-        ranked.sort_unstable_by_key(|(rank, _)| *rank);
-        ranked.into_iter().map(|(_, planned)| planned).collect()
+        let owners = iter::once(request.primary).chain(request.in_sync);
+        let mut placed: Vec<_> = owners.filter_map(|node| place(request, node)).collect();
+        let places = spill_over(&placed);
+        for placed in &mut placed {
+            placed.group.2 = places[placed.planned.candidate.tier as usize];
+        }
+        placed.sort_by_key(|placed| placed.group);
+        for group in placed.chunk_by_mut(|a, b| a.group == b.group) {
+            two_choices(group, rng);
+        }
+        placed.into_iter().map(|placed| Planned { why: why(&placed), ..placed.planned }).collect()
     }
 }
 
-/// The owner as a candidate and whether it is a suspect; `None` if it would be its own relay.
-fn place(request: &PlanRequest<'_>, node: &NodeId) -> Option<(bool, Planned)> {
-    let relay = node != request.primary && !request.access.any_replica();
+/// A candidate and what comes before its cost: whether it is in doubt, whether it is a relay, and the place of its tier.
+struct Placed {
+    planned: Planned,
+    primary: bool,
+    group: (bool, bool, usize),
+}
+
+/// The owner as a candidate; `None` if it would be its own relay.
+fn place(request: &PlanRequest<'_>, node: &NodeId) -> Option<Placed> {
+    let primary = node == request.primary;
+    let relay = !primary && !request.access.any_replica();
     let tier = tier(request, node);
-    if relay && tier == Tier::Local {
+    let local = tier == Tier::Local;
+    if relay && local {
         return None;
     }
-    let suspect = tier != Tier::Local && (request.suspect)(node);
+    let standing = (request.standing)(node);
+    // What only this very node can do is not left to others, who could only send it back.
+    let in_doubt = standing.is_doubtful() && !(local && !request.access.any_replica());
     let candidate = Candidate { node: node.clone(), tier, relay };
-    Some((suspect, Planned { why: why(node == request.primary, relay, suspect), candidate }))
+    let planned = Planned { candidate, standing, why: Cow::Borrowed("") };
+    Some(Placed { planned, primary, group: (in_doubt, relay, tier as usize) })
 }
 
 fn tier(request: &PlanRequest<'_>, node: &NodeId) -> Tier {
@@ -54,114 +76,60 @@ fn tier(request: &PlanRequest<'_>, node: &NodeId) -> Tier {
     (request.locality_of)(node).map_or(Tier::Far, |other| Tier::between(request.locality, &other))
 }
 
-const fn why(primary: bool, relay: bool, suspect: bool) -> Cow<'static, str> {
-    Cow::Borrowed(match (primary, relay, suspect) {
-        (true, _, false) => "primary",
-        (true, _, true) => "primary, suspected: tried last",
-        (_, true, false) => "relay to the primary",
-        (_, true, true) => "relay to the primary, suspected: tried last",
-        (_, _, false) => "in-sync replica",
-        (_, _, true) => "in-sync replica, suspected: tried last",
-    })
+/// The place of each tier: one that is known to be slower than a tier behind it stands after that.
+fn spill_over(placed: &[Placed]) -> [usize; Tier::ALL.len()] {
+    let latency = |tier: usize| {
+        let of_tier = placed.iter().filter(|placed| placed.group == (false, false, tier));
+        of_tier.filter_map(|placed| placed.planned.standing.latency).min()
+    };
+    // Tiers of which nothing is known neither move nor are passed by.
+    let known: Vec<(usize, Duration)> =
+        (0..Tier::ALL.len()).filter_map(|tier| Some((tier, latency(tier)?))).collect();
+    let mut order = known.clone();
+    for _ in 1..order.len() {
+        for next in 1..order.len() {
+            if order[next - 1].1 > order[next].1 * SLOWER {
+                order.swap(next - 1, next);
+            }
+        }
+    }
+    let mut places = std::array::from_fn(|tier| tier);
+    for ((place, _), (tier, _)) in known.iter().zip(&order) {
+        places[*tier] = *place;
+    }
+    places
+}
+
+/// Puts the cheaper of two drawn at random first, and so on with the rest.
+fn two_choices(group: &mut [Placed], rng: &mut dyn Rng) {
+    let mut rest = group;
+    while let [_, _, ..] = rest {
+        let one = below(rest.len(), rng);
+        let other = (one + 1 + below(rest.len() - 1, rng)) % rest.len();
+        let cost = |index: usize| rest[index].planned.standing.cost;
+        let better = if cost(other) < cost(one) { other } else { one };
+        rest.swap(0, better);
+        rest = &mut rest[1..];
+    }
+}
+
+/// Why it stands where it stands.
+fn why(placed: &Placed) -> Cow<'static, str> {
+    let Placed { planned, primary, group: (in_doubt, relay, place) } = placed;
+    let role = match (primary, relay) {
+        (true, _) => "primary",
+        (_, true) => "relay to the primary",
+        (_, false) => "in-sync replica",
+    };
+    let moved = place.cmp(&(planned.candidate.tier as usize));
+    match (in_doubt, moved) {
+        (true, _) if planned.standing.suspect => format!("{role}, suspected: tried last").into(),
+        (true, _) => format!("{role}, breaker {}: tried last", planned.standing.circuit.as_str()).into(),
+        (_, Ordering::Greater) => format!("{role}, over {SLOWER} times slower than a farther one").into(),
+        (_, Ordering::Less) => format!("{role}, over {SLOWER} times faster than a nearer one").into(),
+        (_, Ordering::Equal) => role.into(),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use homing_types::{Access, Locality, Name};
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
-    use super::*;
-
-    fn id(id: &str) -> NodeId {
-        NodeId::new(id).unwrap()
-    }
-
-    /// Seen from `me` in eu/a/1: `rack`, `zone`, `region` and `far` stand where their names say, others nowhere.
-    fn locality_of(node: &NodeId) -> Option<Locality> {
-        let (region, zone, rack) = match node.as_str().split('-').next()? {
-            "me" | "rack" => ("eu", "a", "1"),
-            "zone" => ("eu", "a", "2"),
-            "region" => ("eu", "b", "1"),
-            "far" => ("us", "a", "1"),
-            _ => return None,
-        };
-        let name = |name| Name::new(name).ok();
-        Some(Locality { region: name(region), zone: name(zone), rack: name(rack) })
-    }
-
-    /// The plan for owners of which the first is the primary, as `homing route` would show it.
-    fn plan(access: Access, owners: &[&str], suspects: &[&str], seed: u64) -> Vec<(String, Tier, String)> {
-        let me = id("me");
-        let owners: Vec<_> = owners.iter().map(|owner| id(owner)).collect();
-        let request = PlanRequest {
-            me: Some(&me),
-            locality: &locality_of(&me).unwrap(),
-            access,
-            primary: &owners[0],
-            in_sync: &owners[1..],
-            locality_of: &locality_of,
-            suspect: &|node| suspects.contains(&node.as_str()),
-        };
-        Nearest
-            .plan(&request, &mut StdRng::seed_from_u64(seed))
-            .into_iter()
-            .map(|planned| {
-                (planned.candidate.node.to_string(), planned.candidate.tier, planned.why.into_owned())
-            })
-            .collect()
-    }
-
-    fn nodes(plan: &[(String, Tier, String)]) -> Vec<&str> {
-        plan.iter().map(|(node, ..)| node.as_str()).collect()
-    }
-
-    #[test]
-    fn a_read_goes_to_the_nearest_owner_first() {
-        let plan = plan(Access::Read, &["far", "unknown", "region", "me", "zone", "rack"], &[], 1);
-        assert_eq!(nodes(&plan)[..4], ["me", "rack", "zone", "region"]);
-        assert_eq!(plan[4].1, Tier::Far);
-        assert_eq!(plan[5].1, Tier::Far);
-    }
-
-    #[test]
-    fn only_the_primary_gets_a_write_and_replicas_are_its_relays() {
-        for access in [Access::Write, Access::ReadPrimary] {
-            let plan = plan(access, &["far", "zone", "me", "rack"], &[], 1);
-            assert_eq!(nodes(&plan), ["far", "rack", "zone"], "{access}: no relay to oneself");
-            assert_eq!(plan[0].2, "primary");
-            assert_eq!(plan[1].2, "relay to the primary");
-        }
-    }
-
-    #[test]
-    fn a_primary_executes_its_own_writes() {
-        let plan = plan(Access::Write, &["me", "rack"], &[], 1);
-        assert_eq!(plan[0], ("me".to_owned(), Tier::Local, "primary".to_owned()));
-    }
-
-    #[test]
-    fn a_suspect_goes_to_the_back_and_never_out() {
-        let owners = ["far", "me", "rack", "zone"];
-        let read = plan(Access::Read, &owners, &["rack", "me"], 1);
-        assert_eq!(nodes(&read), ["me", "zone", "far", "rack"], "nobody suspects oneself");
-        let write = plan(Access::Write, &owners, &["far"], 1);
-        assert_eq!(nodes(&write), ["rack", "zone", "far"]);
-        assert_eq!(write[2].2, "primary, suspected: tried last");
-        let dark = plan(Access::Write, &owners, &owners, 1);
-        assert_eq!(nodes(&dark), ["far", "rack", "zone"]);
-    }
-
-    #[test]
-    fn owners_of_one_tier_share_the_first_place_evenly() {
-        let mut first = std::collections::BTreeMap::<String, u32>::new();
-        for seed in 0..3_000 {
-            let plan = plan(Access::Read, &["zone-1", "zone-2", "zone-3", "far"], &[], seed);
-            *first.entry(plan[0].0.clone()).or_default() += 1;
-        }
-        assert_eq!(first.keys().collect::<BTreeSet<_>>().len(), 3, "{first:?}");
-        assert!(first.values().all(|count| (900..1_100).contains(count)), "{first:?}");
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use homing_types::{Access, Locality, MAX_REPLICAS, NodeId};
 use rand_core::Rng;
 
-use crate::Tier;
+use crate::{Standing, Tier};
 
 /// The most candidates a [`Call`](crate::Call) takes from one plan: as many as a space can have owners.
 pub const MAX_PLAN: usize = MAX_REPLICAS + 1;
@@ -26,10 +26,12 @@ pub struct Candidate {
 }
 
 /// A candidate and the reason for its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
     /// Whom to try.
     pub candidate: Candidate,
+    /// What was known of it.
+    pub standing: Standing,
     /// Why it stands where it stands, for the eyes of an operator (`homing route`).
     pub why: Cow<'static, str>,
 }
@@ -49,8 +51,8 @@ pub struct PlanRequest<'a> {
     pub in_sync: &'a [NodeId],
     /// Where a node stands, if that is known.
     pub locality_of: &'a dyn Fn(&NodeId) -> Option<Locality>,
-    /// Whether a node is suspected to be down. A suspicion may be wrong.
-    pub suspect: &'a dyn Fn(&NodeId) -> bool,
+    /// How a node has done lately.
+    pub standing: &'a dyn Fn(&NodeId) -> Standing,
 }
 
 /// Puts the owners of a space in the order in which a call tries them.

@@ -5,7 +5,7 @@
 //! read against the design. gRPC draws the same line between what a server surely did not see and the rest
 //! (gRFC A6, "gRPC Retry Design", transparent retries).
 
-use homing_types::{Access, Outcome};
+use homing_types::{Access, Outcome, Twin};
 
 /// What a call does after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +33,10 @@ pub enum Stop {
 /// What `outcome` allows. `keyed`: the request carries an idempotency key and the service dedupes by it, so that
 /// a write can be sent again with the same key.
 #[must_use]
-pub const fn react(outcome: Outcome, access: Access, keyed: bool) -> Next {
+pub fn react(outcome: Outcome, access: Access, keyed: bool) -> Next {
     match outcome {
         Outcome::NotSent | Outcome::Expired => Next::TryNext,
-        Outcome::MaybeSent if access.is_read() || keyed => Next::TryNext,
+        Outcome::MaybeSent if access.is_read() || keyed || Twin::UnkeyedWriteRetried.is_on() => Next::TryNext,
         Outcome::MaybeSent => Next::Stop(Stop::Ambiguous),
         Outcome::NotOwner => Next::Follow,
         Outcome::NotReady | Outcome::Overloaded => Next::Wait,

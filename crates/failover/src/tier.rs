@@ -23,6 +23,9 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// Every tier, the nearest first.
+    pub const ALL: [Self; 5] = [Self::Local, Self::Rack, Self::Zone, Self::Region, Self::Far];
+
     /// The tier of another node at `other`, seen from `me`; so never [`Tier::Local`].
     #[must_use]
     pub fn between(me: &Locality, other: &Locality) -> Self {
@@ -83,8 +86,7 @@ mod tests {
 
     #[test]
     fn nearer_tiers_sort_first() {
-        let tiers = [Tier::Local, Tier::Rack, Tier::Zone, Tier::Region, Tier::Far];
-        assert!(tiers.is_sorted());
-        assert_eq!(tiers.map(Tier::as_str), ["self", "rack", "zone", "region", "far"]);
+        assert!(Tier::ALL.is_sorted());
+        assert_eq!(Tier::ALL.map(Tier::as_str), ["self", "rack", "zone", "region", "far"]);
     }
 }

@@ -3,8 +3,6 @@
 //! The first attempts tell how the trouble began and the last how it ended; those between repeat them, so they
 //! are counted and let go.
 
-use std::fmt;
-
 use homing_types::{NodeId, Outcome, Time};
 
 /// The most attempts a trail keeps: half of them from its start, half from its end.
@@ -19,12 +17,8 @@ pub struct Attempted {
     pub outcome: Outcome,
     /// When that was known.
     pub at: Time,
-}
-
-impl fmt::Display for Attempted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.node, self.outcome)
-    }
+    /// Why, in one line for people.
+    pub reason: String,
 }
 
 #[derive(Debug, Default)]
@@ -42,12 +36,8 @@ impl Trail {
         self.kept.push(attempted);
     }
 
-    pub(crate) fn kept(&self) -> &[Attempted] {
-        &self.kept
-    }
-
-    pub(crate) const fn omitted(&self) -> u32 {
-        self.omitted
+    pub(crate) fn into_kept(self) -> (Vec<Attempted>, u32) {
+        (self.kept, self.omitted)
     }
 }
 
@@ -63,11 +53,12 @@ mod tests {
         let node = NodeId::new("n1").unwrap();
         let at = |i| Time::from_origin(Duration::from_secs(i));
         for i in 0..100 {
-            trail.push(Attempted { node: node.clone(), outcome: Outcome::NotSent, at: at(i) });
+            let (node, reason) = (node.clone(), String::new());
+            trail.push(Attempted { node, outcome: Outcome::NotSent, at: at(i), reason });
         }
-        let times: Vec<_> = trail.kept().iter().map(|attempted| attempted.at).collect();
+        let (kept, omitted) = trail.into_kept();
+        let times: Vec<_> = kept.iter().map(|attempted| attempted.at).collect();
         assert_eq!(times, (0..8).chain(92..100).map(at).collect::<Vec<_>>());
-        assert_eq!(trail.omitted(), 84);
-        assert_eq!(trail.kept()[0].to_string(), "n1: not-sent");
+        assert_eq!(omitted, 84);
     }
 }

@@ -18,6 +18,11 @@ impl Walk {
         Self { candidates, passed: 0 }
     }
 
+    /// Whether a candidate is ahead that doesn't rest.
+    pub(crate) fn has_next(&self, rests: &Rests, now: Time) -> bool {
+        self.candidates[self.passed..].iter().any(|candidate| rests.over(&candidate.node) <= now)
+    }
+
     /// The next candidate that doesn't rest.
     pub(crate) fn step(&mut self, rests: &Rests, now: Time) -> Option<Candidate> {
         let ahead = &self.candidates[self.passed..];

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use homing_failover::{
-    Action, Attempted, Call, Candidate, Limits, MAX_FOLLOWS, MAX_TRAIL, Planned, Tier, Verdict,
+    Action, Attempted, BudgetLimits, Call, Candidate, Limits, MAX_FOLLOWS, MAX_TRAIL, Planned, Report,
+    Shared, Standing, Terms, Tier, Verdict,
 };
 use homing_types::{Access, NodeId, Outcome, Time};
 use proptest::prelude::*;
@@ -26,6 +27,8 @@ struct Reply {
 struct Script {
     access: Access,
     keyed: bool,
+    retry: bool,
+    burst: u32,
     max_attempts: u32,
     deadline: Duration,
     plans: Vec<Vec<u8>>,
@@ -46,6 +49,7 @@ struct Run {
     verdict: Verdict,
     ended: Time,
     sent: Vec<Sent>,
+    retries: u32,
     plans: u32,
     most_follows: u32,
     trail: Vec<Attempted>,
@@ -57,28 +61,32 @@ impl Script {
     fn run(&self) -> Run {
         let deadline = Time::ZERO + self.deadline;
         let limits = Limits { max_attempts: self.max_attempts, ..Limits::default() };
-        let mut call = Call::new(limits, self.access, self.keyed, deadline);
+        let Self { access, keyed, retry, .. } = *self;
+        let mut call = Call::new(limits, Terms { access, keyed, retry, deadline });
+        let mut shared = Shared::new(BudgetLimits { burst: self.burst, ..BudgetLimits::default() });
         let mut rng = StdRng::seed_from_u64(self.seed);
         let (mut plans, mut replies) = (self.plans.iter().cycle(), self.replies.iter().cycle());
         let (mut now, mut planned, mut most_follows, mut sent) = (Time::ZERO, 0, 0, Vec::new());
         let verdict = loop {
-            match call.next(now, &mut rng) {
+            match call.next(now, &mut shared, &mut rng) {
                 Action::Plan => {
                     planned += 1;
                     assert!(planned < 10_000, "the call spins");
                     call.plan(plan(plans.next().expect("a plan"), self.access));
                 }
-                Action::Attempt { candidate: Candidate { node, .. }, timeout } => {
+                Action::Attempt { candidate: Candidate { node, .. }, timeout, .. } => {
                     assert!(now < deadline && now + timeout <= deadline, "an attempt outlives its call");
                     let reply = replies.next().expect("a reply");
                     let at = now;
                     now = now + timeout * reply.takes / 100;
-                    call.attempted(&node, reply.outcome, reply.retry_after, reply.taught, now);
+                    let Reply { outcome, retry_after, taught, .. } = *reply;
+                    let report =
+                        Report { node: node.clone(), outcome, retry_after, taught, reason: String::new() };
+                    call.attempted(report, now);
                     most_follows = most_follows.max(call.follows());
-                    let Reply { outcome, retry_after, .. } = *reply;
                     sent.push(Sent { node, at, outcome, replied: now, retry_after });
                 }
-                Action::Wait { until } => {
+                Action::Wait { until, .. } => {
                     assert!(now < until && until < deadline, "a gap goes back or passes the deadline");
                     now = until;
                 }
@@ -86,8 +94,9 @@ impl Script {
             }
         };
         assert_eq!(call.attempts() as usize, sent.len());
-        let (trail, omitted) = (call.trail().to_vec(), call.omitted());
-        Run { verdict, ended: now, sent, plans: planned, most_follows, trail, omitted }
+        let retries = call.retries();
+        let (trail, omitted) = call.into_trail();
+        Run { verdict, retries, ended: now, sent, plans: planned, most_follows, trail, omitted }
     }
 
     fn repeatable(&self) -> bool {
@@ -105,7 +114,7 @@ fn plan(nodes: &[u8], access: Access) -> Vec<Planned> {
         .iter()
         .enumerate()
         .map(candidate)
-        .map(|candidate| Planned { candidate, why: "test".into() })
+        .map(|candidate| Planned { candidate, standing: Standing::default(), why: "test".into() })
         .collect()
 }
 
@@ -131,15 +140,19 @@ fn scripts() -> impl Strategy<Value = Script> {
     (
         prop::sample::select(&Access::ALL[..]),
         any::<bool>(),
+        prop_oneof![3 => Just(false), 1 => Just(true)],
+        prop_oneof![Just(BudgetLimits::default().burst), 0_u32..5],
         prop_oneof![Just(Limits::default().max_attempts), 0_u32..20],
         (0_u64..12_000).prop_map(Duration::from_millis),
         prop::collection::vec(nodes, 1..4),
         prop::collection::vec(replies(), 1..12),
         any::<u64>(),
     )
-        .prop_map(|(access, keyed, max_attempts, deadline, plans, replies, seed)| Script {
+        .prop_map(|(access, keyed, retry, burst, max_attempts, deadline, plans, replies, seed)| Script {
             access,
             keyed,
+            retry,
+            burst,
             max_attempts,
             deadline,
             plans,
@@ -169,6 +182,19 @@ proptest! {
             prop_assert_ne!(sent.outcome, Outcome::Refused);
             prop_assert!(sent.outcome != Outcome::MaybeSent || script.repeatable());
         }
+    }
+
+    /// An attempt after one that somebody may have worked on is a retry: a call that is one already gets none, and all
+    /// others pay.
+    #[test]
+    fn retries_are_paid_for_and_a_retry_gets_none(script in scripts()) {
+        let run = script.run();
+        let worked = |sent: &&Sent| !matches!(sent.outcome, Outcome::NotSent | Outcome::NotOwner);
+        let after_work = run.sent.split_last().map_or(0, |(_, before)| before.iter().filter(worked).count());
+        prop_assert!(run.retries as usize >= after_work);
+        prop_assert!(!script.retry || run.retries == 0);
+        let earned = script.burst as f64 + 0.2 + 10.0 * run.ended.since(Time::ZERO).as_secs_f64();
+        prop_assert!(f64::from(run.retries) <= earned + 1e-6, "{} of {earned}", run.retries);
     }
 
     #[test]

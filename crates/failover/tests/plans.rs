@@ -1,8 +1,9 @@
 //! Plans for any owners, seen from anywhere: every usable owner is in them, once, in its place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use homing_failover::{Nearest, PlanRequest, Planned, Policy, Tier};
+use homing_failover::{Nearest, PlanRequest, Planned, Policy, Standing, Tier};
 use homing_types::{Access, Locality, Name, NodeId};
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -14,11 +15,21 @@ fn localities() -> impl Strategy<Value = Locality> {
     (name(), name(), name()).prop_map(|(region, zone, rack)| Locality { region, zone, rack })
 }
 
-/// The nodes with their places and whether they are suspects; the first is the primary.
-fn owners() -> impl Strategy<Value = Vec<(NodeId, Option<Locality>, bool)>> {
-    prop::collection::vec((prop::option::of(localities()), any::<bool>()), 1..=8).prop_map(|places| {
+fn standings() -> impl Strategy<Value = Standing> {
+    (any::<bool>(), prop::option::of(1_u64..500), 0_u32..10).prop_map(|(suspect, ms, in_flight)| Standing {
+        suspect,
+        latency: ms.map(Duration::from_millis),
+        in_flight,
+        cost: ms.unwrap_or_default() as f64 * f64::from(in_flight + 1),
+        ..Standing::default()
+    })
+}
+
+/// The nodes with their places and how they stand; the first is the primary.
+fn owners() -> impl Strategy<Value = Vec<(NodeId, Option<Locality>, Standing)>> {
+    prop::collection::vec((prop::option::of(localities()), standings()), 1..=8).prop_map(|places| {
         let id = |i| NodeId::new(&format!("n{i}")).expect("a node id");
-        places.into_iter().enumerate().map(|(i, (place, suspect))| (id(i), place, suspect)).collect()
+        places.into_iter().enumerate().map(|(i, (place, standing))| (id(i), place, standing)).collect()
     })
 }
 
@@ -35,7 +46,9 @@ proptest! {
         let nodes: Vec<_> = owners.iter().map(|(node, ..)| node.clone()).collect();
         let places: BTreeMap<_, _> = owners.iter().map(|(node, place, _)| (node, place.clone())).collect();
         let suspects: BTreeSet<_> =
-            owners.iter().filter(|(.., suspect)| *suspect).map(|(node, ..)| node.clone()).collect();
+            owners.iter().filter(|(.., standing)| standing.suspect).map(|(node, ..)| node.clone()).collect();
+        let standings: BTreeMap<_, _> =
+            owners.iter().map(|(node, _, standing)| (node.clone(), *standing)).collect();
         let request = PlanRequest {
             me: me.as_ref(),
             locality: &locality,
@@ -43,7 +56,7 @@ proptest! {
             primary: &nodes[0],
             in_sync: &nodes[1..],
             locality_of: &|node| places.get(node).cloned().flatten(),
-            suspect: &|node| suspects.contains(node),
+            standing: &|node| standings[node],
         };
         let plan = Nearest.plan(&request, &mut StdRng::seed_from_u64(seed));
 
@@ -54,16 +67,30 @@ proptest! {
         let usable: Vec<_> = nodes.iter().filter(|node| !(mine(node) && needs_relay(node))).cloned().collect();
         prop_assert_eq!(named, usable);
 
-        for Planned { candidate, why } in &plan {
+        for Planned { candidate, why, .. } in &plan {
             prop_assert_eq!(candidate.relay, needs_relay(&candidate.node));
             prop_assert_eq!(candidate.tier == Tier::Local, mine(&candidate.node));
             prop_assert_eq!(why.contains("relay"), candidate.relay);
         }
-        let place = |planned: &Planned| {
-            let candidate = &planned.candidate;
-            let suspect = suspects.contains(&candidate.node) && !mine(&candidate.node);
-            (suspect, candidate.relay, candidate.tier)
+        let in_doubt = |planned: &Planned| {
+            let own_work = mine(&planned.candidate.node) && !access.any_replica();
+            suspects.contains(&planned.candidate.node) && !own_work
         };
-        prop_assert!(plan.is_sorted_by_key(place), "{:?}", plan);
+        prop_assert!(plan.is_sorted_by_key(|planned| (in_doubt(planned), planned.candidate.relay)), "{:?}", plan);
+        // A farther tier stands before a nearer one only if it was measured to be three times faster.
+        let front: Vec<_> = plan.iter().filter(|planned| !in_doubt(planned) && !planned.candidate.relay).collect();
+        let best = |tier: Tier| {
+            let of_tier = front.iter().filter(|planned| planned.candidate.tier == tier);
+            of_tier.filter_map(|planned| planned.standing.latency).min()
+        };
+        for (i, before) in front.iter().enumerate() {
+            for after in &front[i + 1..] {
+                let (far, near) = (before.candidate.tier, after.candidate.tier);
+                if far > near {
+                    prop_assert!(front.iter().any(|p| p.candidate.tier > near
+                        && best(near) > best(p.candidate.tier).map(|best| best * 3)), "{:?}", plan);
+                }
+            }
+        }
     }
 }

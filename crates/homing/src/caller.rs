@@ -2,6 +2,7 @@
 //!
 //! A caller is anyone: what only members may say (an epoch, a forward, a correction) is taken off, unread.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll, ready};
@@ -18,6 +19,8 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::Instant;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 /// Where a client listener tells which node it belongs to, without a space.
 pub const NODE_INFO_PATH: &str = "/homing/v1/node";
@@ -32,11 +35,21 @@ pub(crate) fn read(headers: &mut HeaderMap, now: Instant) -> Result<Call, HeadEr
         access: headers::read_access(headers)?,
         deadline: timeout(headers)?.map(|timeout| now + timeout.min(MAX_TIMEOUT)),
         idempotency_key: headers::read_idempotency_key(headers)?,
+        retry: retry(headers)?,
         traceparent: headers::read_traceparent(headers),
     };
     headers::strip(headers);
     hop_by_hop::strip(headers);
     Ok(call)
+}
+
+/// Whether this is somebody's retry: as a service is told by us and passes on, or as a gRPC client says (gRFC A6). It only
+/// lessens what a caller gets, so anyone may say so.
+fn retry(headers: &mut HeaderMap) -> Result<bool, HeadError> {
+    let attempt: Option<u32> = headers::parsed(headers, headers::ATTEMPT, "use a number from 1")?;
+    let before: Option<u32> =
+        headers::parsed(headers, headers::GRPC_PREVIOUS_ATTEMPTS, "use the number of attempts before")?;
+    Ok(attempt.is_some_and(|attempt| attempt > 1) || before.is_some_and(|before| before > 0))
 }
 
 fn timeout(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
@@ -94,18 +107,23 @@ fn tell(headers: &mut HeaderMap, head: &ReplyHead, attempts: u32) {
 
 /// What a caller gets where there is no answer of the service: a gRPC status for gRPC, else an HTTP status and a line.
 pub(crate) fn failure(grpc: bool, error: &CallError) -> Response<Body> {
-    let last = error.tried.last().map(|tried| tried.outcome);
+    let last = error.trail.last().map(|tried| tried.outcome);
     let (code, status, outcome) = match error.verdict {
         // Not UNAVAILABLE: clients retry that, and this may have been executed.
-        Verdict::Ambiguous => (GrpcCode::Unknown, StatusCode::BAD_GATEWAY, Some(Outcome::MaybeSent)),
-        Verdict::Expired { last } => (GrpcCode::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, last),
+        Verdict::Ambiguous => (Code::Unknown, StatusCode::BAD_GATEWAY, Some(Outcome::MaybeSent)),
+        Verdict::Expired { last } => (Code::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, last),
         Verdict::Exhausted { last: Some(Outcome::Overloaded) } => {
-            (GrpcCode::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, last)
+            (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, last)
         }
-        Verdict::Exhausted { last } => (GrpcCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE, last),
-        Verdict::Refused => (GrpcCode::ResourceExhausted, StatusCode::BAD_REQUEST, Some(Outcome::Refused)),
+        Verdict::Exhausted { last } => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, last),
+        Verdict::Refused => (Code::ResourceExhausted, StatusCode::BAD_REQUEST, Some(Outcome::Refused)),
     };
-    let mut response = refusal(grpc, code, status, &error.to_string());
+    let line = cut(&error.to_string(), MAX_LINE).to_owned();
+    let mut response = if grpc {
+        grpc_refusal(&Status::with_error_details(code, line, details(error)))
+    } else {
+        refusal(status, &line)
+    };
     let headers = response.headers_mut();
     if let Some(outcome) = outcome {
         headers.insert(headers::OUTCOME, HeaderValue::from_static(outcome.as_str()));
@@ -114,39 +132,61 @@ pub(crate) fn failure(grpc: bool, error: &CallError) -> Response<Body> {
     response
 }
 
+/// The longest line that explains a failure, and the longest reason of one attempt in its details, in bytes: both travel in
+/// headers.
+const MAX_LINE: usize = 2 << 10;
+const MAX_REASON: usize = 160;
+
+fn cut(text: &str, longest: usize) -> &str {
+    &text[..text.floor_char_boundary(longest)]
+}
+
+/// How a call failed, for programs: `google.rpc.ErrorInfo` of the domain `homing`. Its reason is the verdict; its metadata
+/// has `space`, `access`, `attempts`, `took_ms`, `omitted`, and for each attempt of the trail, from `attempt.00` on, the
+/// node, the outcome, the milliseconds from the beginning of the call, and why.
+fn details(error: &CallError) -> ErrorDetails {
+    let CallError { space, access, verdict, attempts, took, trail, omitted } = error;
+    let mut metadata = HashMap::from([
+        ("space".to_owned(), space.to_string()),
+        ("access".to_owned(), access.to_string()),
+        ("attempts".to_owned(), attempts.to_string()),
+        ("took_ms".to_owned(), took.as_millis().to_string()),
+        ("omitted".to_owned(), omitted.to_string()),
+    ]);
+    metadata.extend(trail.iter().enumerate().map(|(i, tried)| {
+        let (after, reason) = (tried.after.as_millis(), cut(&tried.reason, MAX_REASON));
+        (format!("attempt.{i:02}"), format!("{} {} {after} {reason}", tried.node, tried.outcome))
+    }));
+    ErrorDetails::with_error_info(verdict.as_str().to_uppercase(), "homing", metadata)
+}
+
 /// What a caller gets whose request can't be understood.
 pub(crate) fn wrong_input(grpc: bool, error: &HeadError) -> Response<Body> {
-    refusal(grpc, GrpcCode::InvalidArgument, StatusCode::BAD_REQUEST, &error.to_string())
-}
-
-/// gRPC status codes (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>) that Homing itself says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GrpcCode {
-    Unknown = 2,
-    InvalidArgument = 3,
-    DeadlineExceeded = 4,
-    ResourceExhausted = 8,
-    Unavailable = 14,
-}
-
-fn refusal(grpc: bool, code: GrpcCode, status: StatusCode, message: &str) -> Response<Body> {
     if grpc {
-        let mut response = Response::new(Body::empty());
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        grpc_status(response.headers_mut(), code, message);
-        return response;
+        grpc_refusal(&Status::invalid_argument(error.to_string()))
+    } else {
+        refusal(StatusCode::BAD_REQUEST, &error.to_string())
     }
-    let mut response = Response::new(Body::from(format!("{message}\n").into_bytes()));
+}
+
+fn refusal(status: StatusCode, line: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{line}\n").into_bytes()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
-/// Writes a status where a reader of gRPC looks for it: in trailers, or in the headers of a reply without a body.
-pub(crate) fn grpc_status(headers: &mut HeaderMap, code: GrpcCode, message: &str) {
-    headers.insert("grpc-status", (code as u16).into());
-    if let Ok(message) = HeaderValue::from_str(&headers::grpc_message(message).to_string()) {
-        headers.insert("grpc-message", message);
+/// A reply without a body: its status stands in the headers.
+fn grpc_refusal(status: &Status) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    write_status(status, response.headers_mut());
+    response
+}
+
+fn write_status(status: &Status, headers: &mut HeaderMap) {
+    if status.add_header(headers).is_err() {
+        headers.insert("grpc-status", (status.code() as u16).into());
     }
 }
 
@@ -175,12 +215,12 @@ impl HttpBody for ExplainCut {
         let Some(Err(error)) = frame else { return Poll::Ready(frame) };
         self.ended = true;
         let code = match error {
-            BodyError::Deadline => GrpcCode::DeadlineExceeded,
-            BodyError::TooLarge(_) => GrpcCode::ResourceExhausted,
-            _ => GrpcCode::Unknown,
+            BodyError::Deadline => Code::DeadlineExceeded,
+            BodyError::TooLarge(_) => Code::ResourceExhausted,
+            _ => Code::Unknown,
         };
         let mut trailers = HeaderMap::new();
-        grpc_status(&mut trailers, code, &error.to_string());
+        write_status(&Status::new(code, error.to_string()), &mut trailers);
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

@@ -26,7 +26,7 @@ pub use caller::NODE_INFO_PATH;
 pub use channel::Channel;
 pub use client::{Client, ClientError};
 pub use listener::{ClientLimits, ClientListener};
-pub use members::{APPLY_PATH, KeepTable, MemberState, PING_PATH, TableOutcome};
+pub use members::{APPLY_PATH, KeepTable, MemberState, TableOutcome};
 pub use node::{Mounts, Node, NodeOptions, StartError};
 pub use random::random;
 pub use upstream::Upstream;
@@ -40,7 +40,9 @@ pub mod headers {
     };
 }
 
-pub use homing_failover::{Backoff, Limits as CallLimits, Nearest, Policy, Verdict};
+pub use homing_failover::{
+    Backoff, BreakerLimits, BudgetLimits, Circuit, Limits as CallLimits, Nearest, Policy, Standing, Verdict,
+};
 pub use homing_placement as placement;
 pub use homing_router::{
     Answer, Authority, Call, CallError, Deadline, Declined, DirectError, DirectService, Directory, Gate,

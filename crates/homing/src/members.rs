@@ -1,16 +1,13 @@
 //! What members ask of each other besides requests: are you there, and take this table.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_router::{DirectError, DirectService, Peers, Router};
+use homing_router::{DirectError, DirectService, PING_PATH, Peers, Router};
 use homing_routing_table::{Applied, Diff, RoutingTable};
 use homing_transport::BoxFuture;
 use homing_types::NodeId;
-
-/// The path of a question that any live member answers with nothing.
-pub const PING_PATH: &str = "/homing.v1.Node/Ping";
 
 /// The path by which an operator's table reaches a member: an encoded diff in, what became of it out.
 pub const APPLY_PATH: &str = "/homing.v1.Table/Apply";
@@ -39,14 +36,6 @@ impl MemberState {
 /// acknowledged, so that no restart forgets it.
 pub type KeepTable = Arc<dyn Fn(&RoutingTable) -> Result<(), String> + Send + Sync>;
 
-pub(crate) struct Ping;
-
-impl DirectService for Ping {
-    fn call(&self, _: NodeId, _: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
-        Box::pin(std::future::ready(Ok(Bytes::new())))
-    }
-}
-
 /// Asks one member whether it is there.
 pub(crate) async fn ping(peers: &dyn Peers, node: &NodeId, timeout: Duration) -> MemberState {
     match peers.direct(node, PING_PATH, Bytes::new(), timeout).await {
@@ -55,8 +44,9 @@ pub(crate) async fn ping(peers: &dyn Peers, node: &NodeId, timeout: Duration) ->
     }
 }
 
+/// Takes an operator's table. It doesn't keep the router alive.
 pub(crate) struct Apply {
-    pub(crate) table: Arc<RoutingTable>,
+    pub(crate) router: Weak<Router>,
     pub(crate) keep: Option<KeepTable>,
 }
 
@@ -64,19 +54,23 @@ impl DirectService for Apply {
     fn call(&self, from: NodeId, message: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
         let applied = Diff::decode(message).map_err(|error| error.to_string()).and_then(|diff| {
             tracing::info!(%from, groups = diff.len(), "an operator's table arrived");
-            apply(&self.table, self.keep.as_ref(), &diff)
+            let router = self.router.upgrade().ok_or("this node is stopping")?;
+            apply(&router, self.keep.as_ref(), &diff)
         });
         Box::pin(std::future::ready(applied.map(|applied| TableOutcome::from(&applied).encode())))
     }
 }
 
 /// Applies an operator's diff at this node.
-pub(crate) fn apply(table: &RoutingTable, keep: Option<&KeepTable>, diff: &Diff) -> Result<Applied, String> {
-    let applied = table.apply(diff).map_err(|error| error.to_string())?;
-    if let Some(keep) = keep {
-        keep(table).map_err(|error| format!("applied, but not kept: {error}"))?;
-    }
+pub(crate) fn apply(router: &Router, keep: Option<&KeepTable>, diff: &Diff) -> Result<Applied, String> {
+    let applied = router.apply(diff).map_err(|error| error.to_string())?;
+    keep_applied(router.table(), keep)?;
     Ok(applied)
+}
+
+fn keep_applied(table: &RoutingTable, keep: Option<&KeepTable>) -> Result<(), String> {
+    let kept = keep.map_or(Ok(()), |keep| keep(table));
+    kept.map_err(|error| format!("applied, but not kept: {error}"))
 }
 
 /// Brings an operator's diff to one member.
@@ -89,7 +83,7 @@ pub(crate) async fn apply_at(
 ) -> Result<TableOutcome, DirectError> {
     let failed = |message| DirectError { sent: homing_transport::Sent::NotSent, message };
     if node == router.me() {
-        return apply(router.table(), keep, diff).map(|applied| TableOutcome::from(&applied)).map_err(failed);
+        return apply(router, keep, diff).map(|applied| TableOutcome::from(&applied)).map_err(failed);
     }
     let answer = router.peers().direct(node, APPLY_PATH, diff.as_bytes().to_vec().into(), timeout).await?;
     TableOutcome::decode(&answer).ok_or_else(|| failed(format!("{node} answered with nonsense")))
@@ -144,22 +138,12 @@ impl TableOutcome {
 
 #[cfg(test)]
 mod tests {
-    use homing_routing_table::Group;
-    use homing_types::{Epoch, Owners, Slot};
-
     use super::*;
-
-    fn diff() -> Diff {
-        let owners = Owners::new("n1".parse().unwrap(), Vec::new()).unwrap();
-        Diff::one(Slot::new(7).unwrap(), Group::new(Epoch::new(1), owners)).unwrap()
-    }
 
     #[test]
     fn a_table_that_is_not_kept_is_told_from_one_that_was_not_applied() {
-        let table = RoutingTable::new();
         let keep: KeepTable = Arc::new(|_| Err("no space left".to_owned()));
-        let error = apply(&table, Some(&keep), &diff()).unwrap_err();
-        assert_eq!(error, "applied, but not kept: no space left");
-        assert_eq!(table.snapshot().epoch(Slot::new(7).unwrap()), Epoch::new(1));
+        let kept = keep_applied(&RoutingTable::new(), Some(&keep));
+        assert_eq!(kept, Err("applied, but not kept: no space left".to_owned()));
     }
 }

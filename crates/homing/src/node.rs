@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::members::{self, APPLY_PATH, Apply, KeepTable, MemberState, PING_PATH, Ping, TableOutcome};
+use crate::members::{self, APPLY_PATH, Apply, KeepTable, MemberState, TableOutcome};
 use crate::random::random;
 use crate::wires::{self, Wire};
 use crate::{Channel, ClientLimits, ClientListener};
@@ -116,8 +116,7 @@ impl Node {
         .map_err(StartError::Wire)?;
 
         let Mounts { service, mut direct } = mounts(router.peers()).await.map_err(StartError::Service)?;
-        let apply = Apply { table: Arc::clone(router.table()), keep: options.keep_table.clone() };
-        direct.push((PING_PATH, Arc::new(Ping)));
+        let apply = Apply { router: Arc::downgrade(&router), keep: options.keep_table.clone() };
         direct.push((APPLY_PATH, Arc::new(apply)));
         // Before anybody is answered by it: no later start may begin with another table under these epochs.
         if let Some(keep) = &options.keep_table {

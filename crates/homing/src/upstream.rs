@@ -17,7 +17,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 ///
 /// Each request bears its grant: `homing-space` (or `homing-space-bin`), `homing-access`, `homing-role`, `homing-epoch`
 /// and, if it has one, `homing-idempotency-key`; and the time that is left for its answer: `homing-timeout-ms` and, for
-/// gRPC, `grpc-timeout`. The service compares the epoch with the highest it has seen for the space, and refuses
+/// gRPC, `grpc-timeout`. A retry bears `homing-attempt`: a service that calls on through another Homing passes that on, as
+/// it does `traceparent`, and its calls are not retried there once more. The service compares the epoch with the highest it has seen for the space, and refuses
 /// a lower one.
 #[derive(Clone)]
 pub struct Upstream {

@@ -2,16 +2,18 @@
 //!
 //! What to do next is decided by `homing_failover::Call`, which is pure; this drives it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_failover::{Action, Candidate, PlanRequest, Planned, Verdict};
-use homing_transport::{Body, Head, Kind, Lane, Reply, ReplyHead, Routed, SendError, SendErrorKind, Sent};
+use homing_failover::{Action, Candidate, PlanRequest, Planned, Report, Terms, Verdict};
+use homing_transport::{Body, Reply, ReplyHead, Routed};
 use homing_types::{Access, Epoch, IdempotencyKey, NodeId, Outcome, Space, SpaceKey};
 use tokio::time::Instant;
+use tracing::Instrument;
 
-use crate::error::{CallError, Trail};
-use crate::receive::{Arrived, shrink};
+use crate::attempt::{Attempt, Ended, UnderWay, record};
+use crate::error::CallError;
 use crate::replay::Replay;
 use crate::router::Router;
 
@@ -21,7 +23,7 @@ const HOPS_LEFT: u8 = 2;
 
 const NOBODY: &str = "it knows no owner of the space and has nobody to ask";
 const BODY_GONE: &str = "the request can't be sent again: too much of its streaming body is gone";
-const LATE: &str = "the service gave no answer within the attempt's time";
+const OVERTAKEN: &str = "given up: the space has other owners now";
 
 /// What a caller asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// Names a write, so that its retry is known.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// Whether this is somebody's retry already. It gets none here, or layers of retries would multiply.
+    pub retry: bool,
     /// W3C Trace Context, carried along.
     pub traceparent: Option<String>,
 }
@@ -59,47 +63,64 @@ impl Router {
         call: Call,
         request: http::Request<Body>,
     ) -> Result<Answer, CallError> {
+        let span = tracing::debug_span!(
+            "call",
+            space = call.space.as_str(),
+            access = call.access.as_str(),
+            traceparent = call.traceparent,
+            attempts = tracing::field::Empty,
+            outcome = tracing::field::Empty,
+            served_by = tracing::field::Empty,
+            role = tracing::field::Empty,
+            hops = tracing::field::Empty,
+            epoch = tracing::field::Empty,
+        );
+        self.call_in_span(call, request).instrument(span).await
+    }
+
+    async fn call_in_span(
+        self: &Arc<Self>,
+        call: Call,
+        request: http::Request<Body>,
+    ) -> Result<Answer, CallError> {
         self.counters.called(call.access);
         let started = Instant::now();
         let deadline = call.deadline.unwrap_or_else(|| started + self.options.call.deadline);
+        let terms = Terms {
+            access: call.access,
+            keyed: call.idempotency_key.is_some() && self.service().is_some_and(|service| service.dedupes()),
+            retry: call.retry,
+            deadline: self.time_of(deadline),
+        };
         let mut driven = Driven {
             key: call.space.key(),
-            plan: homing_failover::Call::new(
-                self.options.call,
-                call.access,
-                call.idempotency_key.is_some() && self.service().is_some_and(|service| service.dedupes()),
-                self.time_of(deadline),
-            ),
+            plan: homing_failover::Call::new(self.options.call, terms),
             planned: None,
-            trail: Trail::default(),
             replay: Replay::new(request),
             deadline,
             call,
         };
-        let ended = match self.admit() {
-            // The call is under way until its answer has been read, or its deadline has passed.
-            Some(place) => self.drive(&mut driven).await.map(|Reply { head, response }| {
-                let response = response.map(|body| body.holding(place).until(deadline));
-                Reply { head, response }
-            }),
-            None => {
-                driven.trail.push(&self.me, Outcome::Overloaded, self.overloaded_reason());
-                Err(Verdict::Exhausted { last: Some(Outcome::Overloaded) })
-            }
-        };
+        let place = self.admit();
+        if place.is_none() {
+            let reason = self.overloaded_reason();
+            driven.plan.give_up(self.me.clone(), Outcome::Overloaded, reason, self.now());
+        }
+        let ended = self.drive(&mut driven).await;
         let attempts = driven.plan.attempts();
+        self.counters.retries.increment(driven.plan.retries().into());
+        tracing::Span::current().record("attempts", attempts);
         match ended {
-            Ok(Reply { head, response }) => Ok(Answer { head, attempts, response }),
+            Ok(Reply { head, response }) => {
+                record(&head);
+                // The call is under way until its answer has been read, or its deadline has passed.
+                let response = response.map(|body| body.holding(place).until(deadline));
+                Ok(Answer { head, attempts, response })
+            }
             Err(verdict) => {
                 self.counters.failed(driven.call.access);
-                Err(CallError {
-                    space: driven.call.space,
-                    access: driven.call.access,
-                    verdict,
-                    attempts,
-                    took: started.elapsed(),
-                    tried: driven.trail.into_tried(),
-                })
+                tracing::Span::current().record("outcome", verdict.as_str());
+                let Driven { call, plan, .. } = driven;
+                Err(CallError::new(call.space, call.access, verdict, plan, self.time_of(started), self.now()))
             }
         }
     }
@@ -116,14 +137,19 @@ impl Router {
                 self.make_plan(driven);
             }
             let now = self.now();
-            match self.with_random(|random| driven.plan.next(now, random)) {
+            match self.with_shared(|shared, random| driven.plan.next(now, shared, random)) {
                 Action::Plan => self.make_plan(driven),
-                Action::Attempt { candidate, timeout } => {
-                    if let Some(reply) = self.attempt(driven, &candidate, timeout).await {
+                Action::Attempt { candidate, timeout, hedge_after } => {
+                    if let Some(reply) = self.try_one(driven, candidate, timeout, hedge_after).await {
                         return Ok(reply);
                     }
                 }
-                Action::Wait { until } => self.wait(driven, self.instant_of(until)).await,
+                Action::Wait { until, starved } => {
+                    if starved {
+                        self.counters.starved.increment(1);
+                    }
+                    self.wait(driven, self.instant_of(until)).await;
+                }
                 Action::Finish(verdict) => return Err(verdict),
             }
         }
@@ -133,28 +159,36 @@ impl Router {
         driven.planned = Some(self.epoch(driven.key.slot()));
         let plan = self.plan(driven.key, driven.call.access);
         if plan.is_empty() {
-            driven.trail.push(&self.me, Outcome::NotOwner, NOBODY.to_owned());
+            driven.plan.remark(self.me.clone(), Outcome::NotOwner, NOBODY.to_owned(), self.now());
         }
         driven.plan.plan(plan);
     }
 
-    /// A gap. It ends early if the authority knows newer owners than those that could not serve.
+    /// A gap. It ends early if this node learns of newer owners than those that could not serve; the authority may know.
     async fn wait(self: &Arc<Self>, driven: &mut Driven, until: Instant) {
         let slot = driven.key.slot();
         let believed = self.epoch(slot);
-        let _ = tokio::time::timeout_at(until, self.look_up(slot)).await;
-        if self.epoch(slot) > believed {
-            self.make_plan(driven);
-        } else {
-            tokio::time::sleep_until(until).await;
+        let mut looking_up = pin!(self.look_up(slot));
+        let mut looked_up = false;
+        loop {
+            let mut changed = pin!(self.changes.next(slot));
+            changed.as_mut().enable();
+            if self.epoch(slot) > believed {
+                return self.make_plan(driven);
+            }
+            tokio::select! {
+                () = &mut looking_up, if !looked_up => looked_up = true,
+                () = changed => {}
+                () = tokio::time::sleep_until(until) => return,
+            }
         }
     }
 
     /// Whom to try for a space, best first. Where nothing is known of it, any member may know.
-    pub(crate) fn plan(&self, key: SpaceKey, access: Access) -> Vec<Planned> {
+    pub(crate) fn plan(self: &Arc<Self>, key: SpaceKey, access: Access) -> Vec<Planned> {
         let owners = self.table.load().lookup(key).map(|found| found.owners());
-        let suspect = |id: &NodeId| self.directory.node(id).is_some_and(|node| self.pool.is_suspect(&node));
-        let locality_of = |id: &NodeId| self.directory.node(id).map(|node| node.locality.clone());
+        let locality_of = |id: &_| self.directory.node(id).map(|node| node.locality.clone());
+        let standing = |id: &_| self.standing(id, access);
         let (primary, others, access) = match owners {
             Some(owners) => (owners.primary().clone(), owners.in_sync().cloned().collect(), access),
             None => {
@@ -171,86 +205,121 @@ impl Router {
             primary: &primary,
             in_sync: &others,
             locality_of: &locality_of,
-            suspect: &suspect,
+            standing: &standing,
         };
-        self.with_random(|random| self.policy.plan(&request, random))
+        self.with_shared(|_, random| self.policy.plan(&request, random))
     }
 
-    /// One try of one candidate: the service's answer, or `None` after its outcome was noted.
-    async fn attempt(
+    /// One try of one candidate, and of another beside it if it takes long: the service's answer, or `None` after each
+    /// outcome was noted.
+    async fn try_one(
         self: &Arc<Self>,
         driven: &mut Driven,
-        candidate: &Candidate,
+        candidate: Candidate,
         timeout: Duration,
+        hedge_after: Option<Duration>,
     ) -> Option<Reply> {
-        let Ok(Some(request)) = tokio::time::timeout(timeout, driven.replay.attempt()).await else {
-            driven.plan.spent();
-            driven.trail.push(&self.me, Outcome::NotSent, BODY_GONE.to_owned());
-            return None;
-        };
         let slot = driven.key.slot();
         let believed = self.epoch(slot);
+        let Some(attempt) = self.prepare(driven, candidate.clone(), believed, timeout).await else {
+            let reason = BODY_GONE.to_owned();
+            driven.plan.give_up(self.me.clone(), Outcome::NotSent, reason, self.now());
+            return None;
+        };
+        let mut under_way = UnderWay::new(self, attempt);
+        let mut hedge_at =
+            hedge_after.filter(|_| driven.replay.is_in_hand()).map(|after| Instant::now() + after);
+        let mut hedge = None;
+        while !under_way.is_empty() {
+            let mut changed = pin!(self.changes.next(slot));
+            changed.as_mut().enable();
+            tokio::select! {
+                biased;
+                ended = under_way.next() => {
+                    if let Some(reply) = self.settle(driven, ended, hedge.as_ref()) {
+                        under_way.let_finish();
+                        return Some(reply);
+                    }
+                }
+                () = tokio::time::sleep_until(hedge_at.unwrap_or_else(Instant::now)), if hedge_at.is_some() => {
+                    hedge_at = None;
+                    let now = self.now();
+                    if let Some(other) = self.with_shared(|shared, _| driven.plan.hedge(now, shared))
+                        && let Some(attempt) = self.prepare(driven, other.clone(), believed, timeout).await
+                    {
+                        hedge = Some(other.node);
+                        under_way.add(self, attempt);
+                    }
+                }
+                () = changed => {
+                    if hedge.is_none() && self.is_overtaken(driven, &candidate, believed) {
+                        driven.plan.overtaken(candidate.node, OVERTAKEN.to_owned(), self.now());
+                        if driven.replay.is_in_hand() {
+                            under_way.let_finish();
+                        }
+                        return None;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The next attempt, as soon as the one before has let go of the body; `None` if too much of that is gone.
+    async fn prepare(
+        &self,
+        driven: &Driven,
+        candidate: Candidate,
+        believed: Epoch,
+        timeout: Duration,
+    ) -> Option<Attempt> {
+        let request = tokio::time::timeout(timeout, driven.replay.attempt()).await.ok()??;
+        let Driven { call, plan, deadline, .. } = driven;
         let routed = Routed {
-            space: driven.call.space.clone(),
-            access: driven.call.access,
+            space: call.space.clone(),
+            access: call.access,
             believed,
-            hops_left: HOPS_LEFT.saturating_sub(u8::try_from(driven.plan.follows()).unwrap_or(u8::MAX)),
+            hops_left: HOPS_LEFT.saturating_sub(u8::try_from(plan.follows()).unwrap_or(u8::MAX)),
             relay: candidate.relay,
-            attempt: driven.plan.attempts(),
-            idempotency_key: driven.call.idempotency_key,
+            attempt: plan.attempts().saturating_add(call.retry.into()),
+            idempotency_key: call.idempotency_key,
             group: bytes::Bytes::new(),
         };
-        let node = &candidate.node;
-        let traceparent = driven.call.traceparent.clone();
-        let sent = if *node == self.me {
-            // What a wire does for a request that crosses it.
-            let request = request.map(|body| body.until(driven.deadline));
-            let arrived = Arrived { routed, deadline: Some(driven.deadline), traceparent };
-            let executed = Box::pin(self.execute_or_explain(arrived, request));
-            let executed = tokio::time::timeout(timeout, executed).await;
-            Ok(executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE)))
-        } else {
-            self.send_routed(node, routed, request, traceparent, driven.deadline, timeout).await
-        };
-        let reply = match sent {
-            Ok(reply) => reply,
-            Err(error) => outcome_of(error),
-        };
-        let taught = self.learn_from_reply(node, slot, believed, &reply.head, driven.deadline).await;
+        let traceparent = call.traceparent.clone();
+        Some(Attempt { candidate, routed, request, traceparent, deadline: *deadline, timeout })
+    }
+
+    /// The answer that an attempt brought, or nothing after its outcome was noted.
+    fn settle(&self, driven: &mut Driven, ended: Ended, hedge: Option<&NodeId>) -> Option<Reply> {
+        let Ended { node, reply, taught, took } = ended;
         let Some(outcome) = reply.head.outcome else {
-            self.counters.answers.increment(1);
+            if let Some(hedge) = hedge {
+                self.counters.hedged(*hedge == node);
+            }
+            if driven.call.access.any_replica() {
+                self.with_shared(|shared, _| shared.timer.observe(took));
+            }
             return Some(reply);
         };
         // Of what this attempt has taught, its own reaction takes care, unless that is to wait.
         if !matches!(outcome, Outcome::NotReady | Outcome::Overloaded) {
-            driven.planned = driven.planned.map(|planned| planned.max(self.epoch(slot)));
+            driven.planned = driven.planned.map(|planned| planned.max(self.epoch(driven.key.slot())));
         }
-        self.counters.attempted(outcome);
-        tracing::debug!(space = %driven.call.space, %node, %outcome, reason = reply.head.reason, "attempt");
-        driven.plan.attempted(node, outcome, reply.head.retry_after, taught, self.now());
-        driven.trail.push(node, outcome, reply.head.reason);
+        let ReplyHead { retry_after, reason, .. } = reply.head;
+        tracing::debug!(space = %driven.call.space, %node, %outcome, reason, "attempt");
+        driven.plan.attempted(Report { node, outcome, retry_after, taught, reason }, self.now());
         None
     }
 
-    /// Sends a routed request one hop further. The reply's head must come within `timeout`, its body before `deadline`.
-    pub(crate) async fn send_routed(
-        self: &Arc<Self>,
-        to: &NodeId,
-        routed: Routed,
-        request: http::Request<Body>,
-        traceparent: Option<String>,
-        deadline: Instant,
-        timeout: Duration,
-    ) -> Result<Reply, SendError> {
-        let Some(node) = self.directory.node(to) else {
-            let message = format!("{to} is no node that {} knows", self.me);
-            return Err(SendError::not_sent(SendErrorKind::Unreachable, message));
-        };
-        let remaining = shrink(deadline.saturating_duration_since(Instant::now()));
-        let head = Head { kind: Kind::Routed(routed), remaining: Some(remaining), traceparent };
-        let mut reply = self.pool.send(&node, Lane::Payload, head, request, timeout).await?;
-        reply.head.hops = reply.head.hops.saturating_add(1);
-        Ok(reply)
+    /// Whether an attempt waits on a node that owns the space no more, as this node has learned meanwhile, and may be given
+    /// up for another.
+    fn is_overtaken(self: &Arc<Self>, driven: &Driven, candidate: &Candidate, believed: Epoch) -> bool {
+        let news = !believed.is_zero() && self.epoch(driven.key.slot()) > believed;
+        news && driven.plan.may_be_sent_again() && {
+            let mut plan = self.plan(driven.key, driven.call.access).into_iter();
+            let now = plan.find(|planned| planned.candidate.node == candidate.node);
+            now.is_none_or(|now| now.candidate.relay && !candidate.relay)
+        }
     }
 }
 
@@ -261,17 +330,6 @@ struct Driven {
     plan: homing_failover::Call,
     /// The epoch that the plan rests on, or the newest that an attempt of this call has brought.
     planned: Option<Epoch>,
-    trail: Trail,
     replay: Replay,
     deadline: Instant,
-}
-
-/// What an attempt without a reply means for routing.
-pub(crate) fn outcome_of(error: SendError) -> Reply {
-    let outcome = match (error.sent, error.kind) {
-        (Sent::NotSent, SendErrorKind::Limit | SendErrorKind::Body) => Outcome::Refused,
-        (Sent::NotSent, _) => Outcome::NotSent,
-        (Sent::MaybeSent, _) => Outcome::MaybeSent,
-    };
-    Reply::without_answer(ReplyHead { epoch: Epoch::ZERO, ..ReplyHead::of(outcome, error.message) })
 }

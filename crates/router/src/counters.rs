@@ -1,5 +1,6 @@
 //! What the router counts. Handles are made once: looking one up is too slow for every call.
 
+use homing_failover::Circuit;
 use homing_types::{Access, Outcome};
 use metrics::{Counter, counter};
 
@@ -8,7 +9,15 @@ pub(crate) struct Counters {
     calls: [Counter; Access::ALL.len()],
     calls_failed: [Counter; Access::ALL.len()],
     outcomes: [Counter; Outcome::ALL.len()],
-    pub(crate) answers: Counter,
+    answers: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) starved: Counter,
+    pub(crate) relays: Counter,
+    hedges_won: Counter,
+    hedges_lost: Counter,
+    breakers_opened: Counter,
+    breakers_half_opened: Counter,
+    breakers_closed: Counter,
     pub(crate) executed: Counter,
     pub(crate) forwarded: Counter,
     pub(crate) relayed: Counter,
@@ -28,6 +37,14 @@ impl Counters {
             outcomes: Outcome::ALL
                 .map(|outcome| counter!("homing_attempts_total", "outcome" => outcome.as_str())),
             answers: counter!("homing_attempts_total", "outcome" => "answer"),
+            retries: counter!("homing_retries_total"),
+            starved: counter!("homing_retry_budget_waits_total"),
+            relays: counter!("homing_relays_total"),
+            hedges_won: counter!("homing_hedges_total", "result" => "won"),
+            hedges_lost: counter!("homing_hedges_total", "result" => "lost"),
+            breakers_opened: counter!("homing_breaker_changes_total", "to" => "open"),
+            breakers_half_opened: counter!("homing_breaker_changes_total", "to" => "half-open"),
+            breakers_closed: counter!("homing_breaker_changes_total", "to" => "closed"),
             executed: counter!("homing_received_total", "decision" => "execute"),
             forwarded: counter!("homing_received_total", "decision" => "forward"),
             relayed: counter!("homing_received_total", "decision" => "relay"),
@@ -47,8 +64,22 @@ impl Counters {
         self.calls_failed[access as usize].increment(1);
     }
 
-    pub(crate) fn attempted(&self, outcome: Outcome) {
-        self.outcomes[outcome as usize].increment(1);
+    pub(crate) fn attempted(&self, outcome: Option<Outcome>) {
+        outcome.map_or(&self.answers, |outcome| &self.outcomes[outcome as usize]).increment(1);
+    }
+
+    /// A hedge ended with its call: whether its answer was the one that counted.
+    pub(crate) fn hedged(&self, won: bool) {
+        if won { &self.hedges_won } else { &self.hedges_lost }.increment(1);
+    }
+
+    pub(crate) fn breaker_changed(&self, to: Circuit) {
+        match to {
+            Circuit::Open { .. } => &self.breakers_opened,
+            Circuit::HalfOpen { .. } => &self.breakers_half_opened,
+            Circuit::Closed => &self.breakers_closed,
+        }
+        .increment(1);
     }
 }
 
@@ -57,6 +88,7 @@ pub(crate) struct WireCounters {
     pub(crate) sent: Counter,
     pub(crate) dialled: Counter,
     pub(crate) dial_failed: Counter,
+    pub(crate) stuck: Counter,
 }
 
 impl WireCounters {
@@ -65,6 +97,7 @@ impl WireCounters {
             sent: counter!("homing_requests_sent_total", "wire" => wire),
             dialled: counter!("homing_dials_total", "wire" => wire, "result" => "connected"),
             dial_failed: counter!("homing_dials_total", "wire" => wire, "result" => "failed"),
+            stuck: counter!("homing_connections_replaced_total", "wire" => wire),
         }
     }
 }

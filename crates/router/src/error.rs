@@ -1,8 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use homing_failover::Verdict;
-use homing_types::{Access, Execution, NodeId, Outcome, Space};
+use homing_failover::{Attempted, Call, Verdict};
+use homing_types::{Access, NodeId, Outcome, Space, Time};
 use thiserror::Error;
 
 /// Why a call has no answer of the service, with all that was tried.
@@ -18,69 +18,77 @@ pub struct CallError {
     pub attempts: u32,
     /// How long the call took.
     pub took: Duration,
-    /// The last word of each node that was tried, in the order of their first attempts.
-    pub tried: Vec<Tried>,
+    /// What was tried, oldest first; of many attempts the first and the last.
+    pub trail: Vec<Tried>,
+    /// How many attempts are missing in the middle of the trail.
+    pub omitted: u32,
 }
 
-/// What became of the tries of one node in a call.
+/// One attempt of a call, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
     /// The node.
     pub node: NodeId,
-    /// The last outcome there, or the last that left open whether it executed.
+    /// What became of it.
     pub outcome: Outcome,
+    /// When that was known, from the beginning of the call.
+    pub after: Duration,
     /// Why, in one line.
     pub reason: String,
-    /// How often it was tried.
-    pub times: u32,
 }
 
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { space, access, verdict, attempts, took, tried } = self;
-        let how = match verdict {
+impl CallError {
+    pub(crate) fn new(
+        space: Space,
+        access: Access,
+        verdict: Verdict,
+        call: Call,
+        started: Time,
+        ended: Time,
+    ) -> Self {
+        let attempts = call.attempts();
+        let (trail, omitted) = call.into_trail();
+        let tried = |Attempted { node, outcome, at, reason }| Tried {
+            node,
+            outcome,
+            after: at.since(started),
+            reason,
+        };
+        let trail = trail.into_iter().map(tried).collect();
+        Self { space, access, verdict, attempts, took: ended.since(started), trail, omitted }
+    }
+
+    /// How the call ended, in a few words.
+    #[must_use]
+    pub const fn problem(&self) -> &'static str {
+        match self.verdict {
             Verdict::Expired { .. } => "no answer within the deadline",
             Verdict::Exhausted { .. } => "no answer within the allowed attempts",
             Verdict::Ambiguous => "it may have been executed, or not",
             Verdict::Refused => "refused",
-        };
-        write!(f, "{access} of space {:?}: {how} ({attempts} attempts in {took:.1?})", space.as_str())?;
-        for (i, Tried { node, outcome, reason, times }) in tried.iter().enumerate() {
-            let separator = if i == 0 { ": " } else { "; " };
-            write!(f, "{separator}{node} ×{times} {outcome}")?;
-            if !reason.is_empty() {
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    /// One line. A reason stands at the first attempt that has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { space, access, attempts, took, trail, omitted, .. } = self;
+        let problem = self.problem();
+        write!(f, "{access} of space {:?}: {problem} ({attempts} attempts in {took:.1?})", space.as_str())?;
+        for (i, tried) in trail.iter().enumerate() {
+            f.write_str(if i == 0 { ": " } else { "; " })?;
+            if *omitted > 0 && i == trail.len() / 2 {
+                write!(f, "{omitted} more; ")?;
+            }
+            let Tried { node, outcome, after, reason } = tried;
+            write!(f, "{node} {outcome} at {after:.1?}")?;
+            let told = trail[..i].iter().any(|before| before.node == *node && before.reason == *reason);
+            if !reason.is_empty() && !told {
                 write!(f, " ({reason})")?;
             }
         }
         Ok(())
-    }
-}
-
-/// Keeps the last word of each node, or the last that left it open whether it executed; a call plans with few, so a short list is enough.
-#[derive(Debug, Default)]
-pub(crate) struct Trail(Vec<Tried>);
-
-impl Trail {
-    /// The most nodes a trail names. Owners may change on the way, so there can be more than one plan has.
-    const MAX: usize = 16;
-
-    pub(crate) fn push(&mut self, node: &NodeId, outcome: Outcome, reason: String) {
-        if let Some(tried) = self.0.iter_mut().find(|tried| tried.node == *node) {
-            tried.times += 1;
-            // What may have been executed stays so, whatever came after it: it is why the call is ambiguous.
-            let weaker =
-                outcome.execution() == Execution::No && tried.outcome.execution() == Execution::Maybe;
-            if !weaker {
-                tried.outcome = outcome;
-                tried.reason = reason;
-            }
-        } else if self.0.len() < Self::MAX {
-            self.0.push(Tried { node: node.clone(), outcome, reason, times: 1 });
-        }
-    }
-
-    pub(crate) fn into_tried(self) -> Vec<Tried> {
-        self.0
     }
 }
 
@@ -89,18 +97,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trail_shows_why_a_call_is_ambiguous() {
-        let node = NodeId::new("n1").unwrap();
-        let mut trail = Trail::default();
-        for (outcome, reason) in [
-            (Outcome::NotSent, "refused"),
-            (Outcome::MaybeSent, "lost"),
-            (Outcome::MaybeSent, "lost again"),
-            (Outcome::NotSent, "refused"),
-        ] {
-            trail.push(&node, outcome, reason.to_owned());
-        }
-        let reason = "lost again".to_owned();
-        assert_eq!(trail.into_tried(), [Tried { node, outcome: Outcome::MaybeSent, reason, times: 4 }]);
+    fn the_line_tells_each_attempt_and_each_reason_once() {
+        let tried = |node: &str, outcome, ms, reason: &str| Tried {
+            node: NodeId::new(node).unwrap(),
+            outcome,
+            after: Duration::from_millis(ms),
+            reason: reason.to_owned(),
+        };
+        let error = CallError {
+            space: Space::new("acme").unwrap(),
+            access: Access::Write,
+            verdict: Verdict::Ambiguous,
+            attempts: 9,
+            took: Duration::from_millis(40),
+            trail: vec![
+                tried("n1", Outcome::NotSent, 2, "refused"),
+                tried("n1", Outcome::NotSent, 10, "refused"),
+                tried("n2", Outcome::MaybeSent, 30, "lost"),
+                tried("n1", Outcome::NotSent, 40, "refused"),
+            ],
+            omitted: 5,
+        };
+        assert_eq!(
+            error.to_string(),
+            "write of space \"acme\": it may have been executed, or not (9 attempts in 40.0ms): \
+             n1 not-sent at 2.0ms (refused); n1 not-sent at 10.0ms; 5 more; n2 maybe-sent at 30.0ms (lost); \
+             n1 not-sent at 40.0ms"
+        );
     }
 }

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use homing_failover::Tier;
+use homing_failover::{Planned, Standing, Tier};
 use homing_types::{Access, Epoch, NodeId, ReplicaState, Slot, Space, SpaceKey};
 
 use crate::router::Router;
 
 /// Where a request would go now, and why: what `homing route` shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// The space's key.
     pub key: SpaceKey,
@@ -25,12 +25,14 @@ pub struct Route {
 }
 
 /// One candidate of a [`Route`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Placed {
     /// The node.
     pub node: NodeId,
     /// How far it is.
     pub tier: Tier,
+    /// How it has done lately.
+    pub standing: Standing,
     /// Why it stands where it stands.
     pub why: String,
 }
@@ -43,10 +45,11 @@ impl Router {
         let plan = self.plan(key, access);
         let plan = plan
             .into_iter()
-            .map(|planned| Placed {
-                node: planned.candidate.node,
-                tier: planned.candidate.tier,
-                why: planned.why.into_owned(),
+            .map(|Planned { candidate, standing, why }| Placed {
+                node: candidate.node,
+                tier: candidate.tier,
+                standing,
+                why: why.into_owned(),
             })
             .collect();
         let table = self.table.load();

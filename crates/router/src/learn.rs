@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use homing_routing_table::{Diff, Pull};
 use homing_transport::{Body, Head, Kind, Lane, ReplyHead, SendError, Sent};
-use homing_types::{Epoch, NodeId, Outcome, Slot};
+use homing_types::{Epoch, NodeId, Outcome, Slot, Twin};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
@@ -29,11 +29,11 @@ impl Router {
     /// # Errors
     /// A line that says why it can't be a group of `slot`.
     pub(crate) fn learn(&self, slot: Slot, encoded: &[u8]) -> Result<Epoch, String> {
-        self.apply(slot, &Diff::decode(encoded).map_err(|error| error.to_string())?)
+        self.apply_group(slot, &Diff::decode(encoded).map_err(|error| error.to_string())?)
     }
 
     /// Applies a group, whatever its epoch: the table counts one that is older, and one of the same epoch may differ.
-    fn apply(&self, slot: Slot, diff: &Diff) -> Result<Epoch, String> {
+    fn apply_group(&self, slot: Slot, diff: &Diff) -> Result<Epoch, String> {
         let mut epochs = diff.epochs();
         let epoch = match (epochs.next(), epochs.next()) {
             (Some((found, epoch)), None) if found == slot => epoch,
@@ -42,7 +42,7 @@ impl Router {
             }
             _ => return Err(format!("{} groups came for slot {slot}", diff.len())),
         };
-        let applied = self.table.apply(diff).map_err(|error| error.to_string())?;
+        let applied = self.apply(diff).map_err(|error| error.to_string())?;
         if !applied.changed.is_empty() {
             self.counters.corrections.increment(1);
             tracing::debug!(%slot, %epoch, "learned a group");
@@ -60,7 +60,7 @@ impl Router {
         if diff.epochs().all(|(_, epoch)| epoch < self.epoch(slot)) {
             return;
         }
-        if let Err(problem) = self.apply(slot, &diff) {
+        if let Err(problem) = self.apply_group(slot, &diff) {
             tracing::warn!(%slot, problem, "the authority's group can't be applied");
         }
     }
@@ -96,6 +96,7 @@ impl Router {
         deadline: Instant,
     ) -> bool {
         if !reply.correction.is_empty()
+            && !Twin::CorrectionNotApplied.is_on()
             && let Err(problem) = self.learn(slot, &reply.correction)
         {
             tracing::warn!(%from, %slot, problem, "a correction can't be applied");
@@ -141,7 +142,10 @@ impl Router {
         self.counters.pulls.increment(1);
         let message = Bytes::copy_from_slice(&slot.number().to_be_bytes());
         let timeout = self.options.pull_timeout;
-        let answer = self.direct(from, GROUP_PATH, message, timeout).await.map_err(|error| error.message)?;
+        let answer = self
+            .direct(from, Lane::Control, GROUP_PATH, message, timeout)
+            .await
+            .map_err(|error| error.message)?;
         if answer.is_empty() { Ok(Epoch::ZERO) } else { self.learn(slot, &answer) }
     }
 
@@ -156,6 +160,7 @@ impl Router {
     pub(crate) async fn direct(
         &self,
         to: &NodeId,
+        lane: Lane,
         path: &'static str,
         message: Bytes,
         timeout: Duration,
@@ -169,7 +174,7 @@ impl Router {
             .body(Body::from(message))
             .map_err(|error| failed(Sent::NotSent, error.to_string()))?;
         let exchange = async {
-            let reply = self.pool.send(&node, Lane::Control, head, request, timeout).await?;
+            let reply = self.pool.send(&node, lane, head, request, timeout).await?;
             let body = Limited::new(reply.response.into_body(), MAX_DIRECT).collect().await;
             Ok::<_, SendError>((reply.head, body))
         };

@@ -10,8 +10,10 @@
 //! - [`Router`] as a transport's handler is the receiving end: it executes, forwards once, or says who owns the space.
 //! - [`Service`], [`DirectService`], [`Gate`] and [`Authority`] are what others bring.
 
+mod attempt;
 mod authority;
 mod call;
+mod changes;
 mod counters;
 mod directory;
 mod error;
@@ -24,6 +26,7 @@ mod receive;
 mod replay;
 mod router;
 mod service;
+mod standings;
 
 pub use authority::{Authority, Gate, OpenGate, StaticAuthority};
 pub use call::{Answer, Call};
@@ -35,3 +38,4 @@ pub use learn::GROUP_PATH;
 pub use pool::{Pool, PoolOptions};
 pub use router::{Router, RouterBuilder, RouterOptions};
 pub use service::{Declined, DirectError, DirectService, Granted, Peers, Service};
+pub use standings::PING_PATH;

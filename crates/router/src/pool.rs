@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -26,11 +26,14 @@ pub struct PoolOptions {
     pub connections: usize,
     /// For how long a peer that failed stands at the back of plans before it is probed again.
     pub suspicion: Duration,
+    /// Attempts in a row without a reply on one connection after which it is replaced: it stands, and yet nothing moves
+    /// on it. Choose more than a slow service causes in a bad minute.
+    pub stuck_after: u32,
 }
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { connections: 2, suspicion: Duration::from_secs(1) }
+        Self { connections: 2, suspicion: Duration::from_secs(1), stuck_after: 3 }
     }
 }
 
@@ -47,12 +50,18 @@ struct Wire {
     counters: WireCounters,
 }
 
-type Dialled = Result<Arc<dyn Connection>, SendError>;
+type Dialled = Result<Arc<Pooled>, SendError>;
+
+/// A connection, and how many attempts in a row had no reply on it.
+struct Pooled {
+    connection: Arc<dyn Connection>,
+    unanswered: AtomicU32,
+}
 
 #[derive(Default)]
 struct PeerState {
-    payload: Mutex<Vec<Arc<dyn Connection>>>,
-    control: Mutex<Vec<Arc<dyn Connection>>>,
+    payload: Mutex<Vec<Arc<Pooled>>>,
+    control: Mutex<Vec<Arc<Pooled>>>,
     next: AtomicUsize,
     /// The last contact, if it failed.
     failed: Mutex<Option<Instant>>,
@@ -61,7 +70,7 @@ struct PeerState {
 }
 
 impl PeerState {
-    const fn lane(&self, lane: Lane) -> &Mutex<Vec<Arc<dyn Connection>>> {
+    const fn lane(&self, lane: Lane) -> &Mutex<Vec<Arc<Pooled>>> {
         match lane {
             Lane::Payload => &self.payload,
             Lane::Control => &self.control,
@@ -69,9 +78,9 @@ impl PeerState {
     }
 
     /// An open connection in turn, and how many there are. Closed ones are dropped on the way.
-    fn pick(&self, lane: Lane) -> (Option<Arc<dyn Connection>>, usize) {
+    fn pick(&self, lane: Lane) -> (Option<Arc<Pooled>>, usize) {
         let mut open = self.lane(lane).lock();
-        open.retain(|connection| connection.is_open());
+        open.retain(|pooled| pooled.connection.is_open());
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let picked = turn.checked_rem(open.len()).map(|index| Arc::clone(&open[index]));
         (picked, open.len())
@@ -106,22 +115,44 @@ impl Pool {
     ) -> Result<Reply, SendError> {
         let impatient = Instant::now() + patience;
         // A dial leaves time for another candidate: until it has ended, nothing was sent.
-        let connection = tokio::time::timeout(patience / 2, self.connection(node, lane))
+        let pooled = tokio::time::timeout(patience / 2, self.connection(node, lane))
             .await
             .unwrap_or_else(|_| Err(dial_timed_out(node)))?;
         if let Some(wire) = self.wires.get(node.wire.as_str()) {
             wire.counters.sent.increment(1);
         }
-        let result = tokio::time::timeout_at(impatient, connection.send(head, request))
-            .await
-            .unwrap_or_else(|_| Err(reply_timed_out(node)));
+        let Ok(result) = tokio::time::timeout_at(impatient, pooled.connection.send(head, request)).await
+        else {
+            self.unanswered(node, lane, &pooled);
+            return Err(reply_timed_out(node));
+        };
+        pooled.unanswered.store(0, Ordering::Relaxed);
         if let Err(error) = &result
             && matches!(error.kind, SendErrorKind::Lost | SendErrorKind::Unreachable)
-            && !connection.is_open()
+            && !pooled.connection.is_open()
         {
             self.suspect(&node.id);
         }
         result
+    }
+
+    /// Takes a connection out on which nothing moves, though it stands: what is under way there may still end, and what comes
+    /// gets another.
+    fn unanswered(&self, node: &Node, lane: Lane, pooled: &Arc<Pooled>) {
+        let in_a_row = pooled.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        if in_a_row < self.options.stuck_after {
+            return;
+        }
+        let peer = self.peer(&node.id);
+        let mut open = peer.lane(lane).lock();
+        let before = open.len();
+        open.retain(|other| !Arc::ptr_eq(other, pooled));
+        if open.len() < before {
+            if let Some(wire) = self.wires.get(node.wire.as_str()) {
+                wire.counters.stuck.increment(1);
+            }
+            tracing::info!(node = %node.id, in_a_row, "a connection without replies is replaced");
+        }
     }
 
     /// Whether the last contact with a peer failed. A suspect is dialled again in the background once its
@@ -147,11 +178,11 @@ impl Pool {
 
     async fn connection(self: &Arc<Self>, node: &Node, lane: Lane) -> Dialled {
         let (open, count) = self.peer(&node.id).pick(lane);
-        if let Some(connection) = open {
+        if let Some(pooled) = open {
             if count < self.wanted(lane) && !self.failed_lately(&node.id) {
                 drop(self.dial(node, lane));
             }
-            return Ok(connection);
+            return Ok(pooled);
         }
         match self.dial(node, lane).await {
             Some(dialled) => dialled,
@@ -185,8 +216,8 @@ impl Pool {
         let dialled = match state.pick(lane) {
             // Who found none just before the last dial ended needs no other.
             (Some(open), count) if count >= self.wanted(lane) => Ok(open),
-            _ => self.connect(&peer, wire, lane).await.inspect(|connection| {
-                state.lane(lane).lock().push(Arc::clone(connection));
+            _ => self.connect(&peer, wire, lane).await.inspect(|pooled| {
+                state.lane(lane).lock().push(Arc::clone(pooled));
             }),
         };
         let failed = dialled.is_err().then(Instant::now);
@@ -211,7 +242,7 @@ impl Pool {
         let dialled = wire.transport.dial(peer, lane).await;
         let counter = if dialled.is_ok() { &wire.counters.dialled } else { &wire.counters.dial_failed };
         counter.increment(1);
-        dialled
+        dialled.map(|connection| Arc::new(Pooled { connection, unanswered: AtomicU32::new(0) }))
     }
 
     fn suspect(&self, node: &NodeId) {
@@ -244,7 +275,7 @@ fn dial_timed_out(node: &Node) -> SendError {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use homing_transport::BoxFuture;
+    use homing_transport::{BoxFuture, Kind, Sent};
     use homing_types::Locality;
 
     use super::*;
@@ -261,7 +292,7 @@ mod tests {
             "idle"
         }
 
-        fn dial<'a>(&'a self, _: &'a Peer, _: Lane) -> BoxFuture<'a, Dialled> {
+        fn dial<'a>(&'a self, _: &'a Peer, _: Lane) -> BoxFuture<'a, Result<Arc<dyn Connection>, SendError>> {
             self.dials.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Ok(Arc::new(self.clone()) as Arc<dyn Connection>) })
         }
@@ -308,5 +339,27 @@ mod tests {
         wire.lost.store(true, Ordering::Relaxed);
         pool.dial(&node, Lane::Payload).await;
         assert_eq!(wire.dials.load(Ordering::Relaxed), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_replies_is_replaced() {
+        let id = NodeId::new("b1").unwrap();
+        let node = Node {
+            id: id.clone(),
+            address: "b1".to_owned(),
+            wire: "idle".to_owned(),
+            locality: Locality::default(),
+            weight: 1,
+        };
+        let wire = Idle::default();
+        let options = PoolOptions { connections: 1, stuck_after: 3, ..PoolOptions::default() };
+        let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], options));
+        for (attempt, dials) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
+            let head = Head { kind: Kind::Direct(id.clone()), remaining: None, traceparent: None };
+            let request = http::Request::new(Body::empty());
+            let sent = pool.send(&node, Lane::Payload, head, request, Duration::from_secs(1)).await;
+            assert_eq!(sent.unwrap_err().sent, Sent::MaybeSent);
+            assert_eq!(wire.dials.load(Ordering::Relaxed), dials, "attempt {attempt}");
+        }
     }
 }

@@ -5,18 +5,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use homing_failover::Sign;
 use homing_routing_table::{Decision, Known, Pull, Received, receive};
-use homing_transport::wire::headers::TRACEPARENT;
+use homing_transport::wire::headers::{ATTEMPT, TRACEPARENT};
 use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
-use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, SpaceKey};
+use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, SpaceKey, Twin};
 use http::HeaderValue;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
-use crate::call::outcome_of;
+use crate::attempt::outcome_of;
 use crate::learn::GROUP_PATH;
 use crate::router::Router;
 use crate::service::{Declined, Granted};
+use crate::standings::PING_PATH;
 
 /// The most that a direct message or its answer may hold, in bytes.
 pub(crate) const MAX_DIRECT: usize = 64 << 20;
@@ -86,7 +88,8 @@ impl Router {
                     if arrived.routed.relay {
                         self.counters.relayed.increment(1);
                     }
-                    let routed = Routed { believed: epoch, hops_left, relay: false, ..arrived.routed };
+                    let relay = arrived.routed.relay && Twin::RelayFlagNotCleared.is_on();
+                    let routed = Routed { believed: epoch, hops_left, relay, ..arrived.routed };
                     break self.forward(key, Arrived { routed, ..arrived }, request).await;
                 }
                 decision => break self.answer(decision, key, arrived, request).await,
@@ -174,10 +177,14 @@ impl Router {
         if let Some(traceparent) = traceparent {
             request.headers_mut().insert(TRACEPARENT, traceparent);
         }
+        // A service that calls on passes both on, so that traces hang together and retries don't multiply.
+        if arrived.routed.attempt > 1 {
+            request.headers_mut().insert(ATTEMPT, HeaderValue::from(arrived.routed.attempt));
+        }
         let granted = Granted {
             grant,
             access: arrived.routed.access,
-            deadline: now + shrink(deadline - now),
+            deadline: now + homing_failover::shrink(deadline - now),
             idempotency_key: arrived.routed.idempotency_key,
             request,
         };
@@ -212,21 +219,24 @@ impl Router {
         let routed = Routed { group: self.carried_group(slot), ..routed };
         let deadline = deadline.unwrap_or_else(|| Instant::now() + self.options.call.deadline);
         let patience = deadline.saturating_duration_since(Instant::now());
-        match self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await {
-            Ok(mut reply) => {
-                self.learn_from_reply(&next.node, slot, believed, &reply.head, deadline).await;
-                if reply.head.outcome.is_some() {
-                    reply.head.reason =
-                        cut(format!("{} by way of {}: {}", next.node, self.me, reply.head.reason));
-                }
-                reply
-            }
-            Err(error) => {
-                let mut reply = outcome_of(error);
-                reply.head.reason = cut(format!("by way of {}: {}", self.me, reply.head.reason));
-                reply
-            }
+        let observed = self.observe(&next.node, routed.access);
+        let sent = self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await;
+        let (mut reply, who) = match sent {
+            Ok(reply) => (reply, Some(&next.node)),
+            Err(error) => (outcome_of(error), None),
+        };
+        observed.ended(Sign::of(reply.head.outcome, who.is_some()));
+        if let Some(node) = who {
+            self.learn_from_reply(node, slot, believed, &reply.head, deadline).await;
         }
+        if reply.head.outcome.is_some() {
+            let who = who.map(|node| format!("{node} ")).unwrap_or_default();
+            reply.head.reason = cut(format!("{who}by way of {}: {}", self.me, reply.head.reason));
+        }
+        if reply.head.outcome == Some(Outcome::MaybeSent) && Twin::MaybeSentWeakened.is_on() {
+            reply.head.outcome = Some(Outcome::NotSent);
+        }
+        reply
     }
 
     /// Applies the group that came along, and says which epoch it shows.
@@ -268,7 +278,9 @@ impl Router {
             Ok(message) => message.to_bytes(),
             Err(error) => return Reply::of(Outcome::Refused, format!("the message can't be read: {error}")),
         };
-        let answer = if path == GROUP_PATH {
+        let answer = if path == PING_PATH {
+            Ok(bytes::Bytes::new())
+        } else if path == GROUP_PATH {
             self.answer_pull(&message).map_err(|reason| Reply::of(Outcome::Refused, reason))
         } else if let Some(service) = self.direct_service(&path) {
             // It arrived, whatever came of it.
@@ -293,10 +305,4 @@ fn cut(mut reason: String) -> String {
 
 fn retry_later(outcome: Outcome, retry_after: Duration, reason: String) -> Reply {
     Reply::without_answer(ReplyHead { retry_after: Some(retry_after), ..ReplyHead::of(outcome, reason) })
-}
-
-/// The time to pass on of what is left: a little less, so that an explanation from further down arrives before the
-/// one who waits gives up.
-pub(crate) fn shrink(remaining: Duration) -> Duration {
-    remaining.saturating_sub((remaining / 10).min(Duration::from_millis(50)))
 }

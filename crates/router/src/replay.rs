@@ -66,6 +66,11 @@ impl Replay {
         Self { parts, source }
     }
 
+    /// Whether the whole body is in hand, so that two attempts may run at a time.
+    pub(crate) const fn is_in_hand(&self) -> bool {
+        matches!(self.source, Source::InHand(_))
+    }
+
     /// The request for the next attempt, as soon as the one before has let go of it, or `None` if too much of its body
     /// is gone.
     pub(crate) async fn attempt(&self) -> Option<http::Request<Body>> {

@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_failover::{Limits, Nearest, Policy};
-use homing_routing_table::RoutingTable;
-use homing_transport::BoxFuture;
+use homing_failover::{BreakerLimits, BudgetLimits, Limits, Nearest, Policy, Shared};
+use homing_routing_table::{Applied, ApplyError, Diff, RoutingTable};
+use homing_transport::{BoxFuture, Lane};
 use homing_types::{Epoch, Locality, NodeId, Owners, Slot, SpaceKey, Time};
 use parking_lot::Mutex;
 use rand::SeedableRng;
@@ -14,9 +14,11 @@ use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use crate::authority::{Authority, Gate, OpenGate};
+use crate::changes::Changes;
 use crate::counters::Counters;
 use crate::flight::Flights;
 use crate::service::{DirectError, DirectService, Peers, Service};
+use crate::standings::Standings;
 use crate::{Directory, Node, Pool};
 
 /// Brings requests to the nodes that own their spaces, and takes those that others bring.
@@ -32,9 +34,11 @@ pub struct Router {
     pub(crate) options: RouterOptions,
     pub(crate) counters: Counters,
     pub(crate) pulls: Flights<(NodeId, Slot), Pulled>,
+    pub(crate) standings: Standings,
+    pub(crate) changes: Changes,
     mounted: OnceLock<Mounted>,
     in_flight: AtomicUsize,
-    random: Mutex<StdRng>,
+    shared: Mutex<(Shared, StdRng)>,
     origin: Instant,
 }
 
@@ -46,6 +50,10 @@ pub(crate) type Pulled = Result<Epoch, String>;
 pub struct RouterOptions {
     /// The bounds of one call.
     pub call: Limits,
+    /// How much retries and hedges may add to the calls.
+    pub budget: BudgetLimits,
+    /// When a peer that fails is tried last.
+    pub breaker: BreakerLimits,
     /// Requests under way at this node at a time, its own and others'. Over it they are refused as overloaded.
     pub max_in_flight: usize,
     /// How long it may take to pull one group from a member, or to ask the authority for it.
@@ -54,7 +62,13 @@ pub struct RouterOptions {
 
 impl Default for RouterOptions {
     fn default() -> Self {
-        Self { call: Limits::default(), max_in_flight: 10_000, pull_timeout: Duration::from_secs(1) }
+        Self {
+            call: Limits::default(),
+            budget: BudgetLimits::default(),
+            breaker: BreakerLimits::default(),
+            max_in_flight: 10_000,
+            pull_timeout: Duration::from_secs(1),
+        }
     }
 }
 
@@ -120,12 +134,14 @@ impl RouterBuilder {
             policy: self.policy,
             authority: self.authority,
             gate: self.gate,
+            standings: Standings::new(self.options.breaker),
+            changes: Changes::new(),
+            shared: Mutex::new((Shared::new(self.options.budget), StdRng::from_seed(self.seed))),
             options: self.options,
             counters: Counters::new(),
             pulls: Flights::new(),
             mounted: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
-            random: Mutex::new(StdRng::from_seed(self.seed)),
             origin: Instant::now(),
         })
     }
@@ -158,6 +174,16 @@ impl Router {
     #[must_use]
     pub const fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// Takes newer groups, for this node's next decision and for the calls that wait on old owners.
+    ///
+    /// # Errors
+    /// [`ApplyError`] if the table would break a bound.
+    pub fn apply(&self, diff: &Diff) -> Result<Applied, ApplyError> {
+        let applied = self.table.apply(diff)?;
+        self.changes.tell(&applied);
+        Ok(applied)
     }
 
     /// The requests under way at this node.
@@ -193,8 +219,9 @@ impl Router {
     }
 
     /// The lock is held for a few instructions and never across an await.
-    pub(crate) fn with_random<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
-        draw(&mut self.random.lock())
+    pub(crate) fn with_shared<T>(&self, decide: impl FnOnce(&mut Shared, &mut StdRng) -> T) -> T {
+        let (shared, random) = &mut *self.shared.lock();
+        decide(shared, random)
     }
 
     /// A place among the requests under way, if there is one.
@@ -237,7 +264,7 @@ impl Peers for WeakPeers {
     ) -> BoxFuture<'a, Result<Bytes, DirectError>> {
         Box::pin(async move {
             match self.0.upgrade() {
-                Some(router) => router.direct(to, path, message, timeout).await,
+                Some(router) => router.direct(to, Lane::Control, path, message, timeout).await,
                 None => Err(DirectError {
                     sent: homing_transport::Sent::NotSent,
                     message: "this node is stopping".to_owned(),

@@ -17,7 +17,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use homing_types::{Access, Epoch, NodeId, Role};
+use homing_types::{Access, Epoch, NodeId, Role, Twin};
 
 use crate::Lookup;
 
@@ -153,7 +153,7 @@ fn decide(received: &Received, group: GroupFacts, closed: &dyn Fn(Role) -> Optio
     }
     let sender_is_behind = group.epoch > received.believed;
     let relayed = received.relay && !group.epoch.is_zero();
-    match received.hops_left.checked_sub(1) {
+    match received.hops_left.checked_sub(u8::from(!Twin::HopNotCounted.is_on())) {
         Some(hops_left) if sender_is_behind || relayed => Decision::Forward { epoch: group.epoch, hops_left },
         _ => Decision::NotOwner,
     }

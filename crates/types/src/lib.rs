@@ -13,6 +13,7 @@ mod outcome;
 mod owners;
 mod space;
 mod time;
+mod twin;
 
 pub use access::{Access, AccessError};
 pub use epoch::Epoch;
@@ -23,3 +24,4 @@ pub use outcome::{Execution, Outcome, ParseOutcomeError};
 pub use owners::{MAX_REPLICAS, Owners, OwnersError, Replica, ReplicaState};
 pub use space::{SLOTS, Slot, Space, SpaceError, SpaceKey};
 pub use time::Time;
+pub use twin::Twin;

@@ -124,6 +124,14 @@ pub(crate) struct Route {
 pub(crate) struct Placed {
     pub(crate) node: String,
     pub(crate) tier: String,
+    /// How long an answer takes there on average, in microseconds; absent while that isn't known.
+    pub(crate) latency_us: Option<u64>,
+    /// Attempts of this node under way there.
+    pub(crate) in_flight: u32,
+    /// `closed`, `open` or `half-open`.
+    pub(crate) breaker: String,
+    /// Whether the last contact failed.
+    pub(crate) suspect: bool,
     pub(crate) why: String,
 }
 
@@ -136,6 +144,10 @@ pub(super) async fn route(
     let plan = route.plan.into_iter().map(|placed| Placed {
         node: placed.node.to_string(),
         tier: placed.tier.to_string(),
+        latency_us: placed.standing.latency.map(|latency| latency.as_micros().try_into().unwrap_or(u64::MAX)),
+        in_flight: placed.standing.in_flight,
+        breaker: placed.standing.circuit.as_str().to_owned(),
+        suspect: placed.standing.suspect,
         why: placed.why,
     });
     // As `homing table` lists them: one that is being filled answers nobody.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use anyhow::Result;
 use homing::Access;
 use http::Method;
@@ -20,8 +22,18 @@ pub(crate) async fn run(args: RouteArgs, asked: &Asked) -> Result<()> {
     let primary = route.primary.unwrap_or_else(|| "unknown".to_owned());
     output::say(&format!("primary {primary}, replicas {}", route.replicas.join(" ")));
     output::say("");
-    let rows = route.plan.into_iter().enumerate();
-    let rows = rows.map(|(i, placed)| vec![(i + 1).to_string(), placed.node, placed.tier, placed.why]);
-    output::say_table(&["TRY", "NODE", "TIER", "WHY"], rows);
+    let rows = route.plan.into_iter().enumerate().map(|(i, placed)| {
+        let latency = placed.latency_us.map(|us| format!("{:.1?}", Duration::from_micros(us)));
+        vec![
+            (i + 1).to_string(),
+            placed.node,
+            placed.tier,
+            latency.unwrap_or_else(|| "unknown".to_owned()),
+            placed.in_flight.to_string(),
+            placed.breaker,
+            placed.why,
+        ]
+    });
+    output::say_table(&["TRY", "NODE", "TIER", "LATENCY", "IN FLIGHT", "BREAKER", "WHY"], rows);
     Ok(())
 }

@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::failover::FailoverFile;
+
 /// Replicas of each space, where nobody says otherwise.
 pub(crate) const REPLICAS: u8 = 2;
 
@@ -31,6 +33,8 @@ pub(crate) struct ConfigFile {
     pub(crate) table: TableFile,
     #[serde(default)]
     pub(crate) limits: LimitsFile,
+    #[serde(default)]
+    pub(crate) failover: FailoverFile,
     pub(crate) nodes: Vec<NodeFile>,
 }
 
@@ -208,6 +212,7 @@ mod tests {
             tls: TlsFile { ca: text().into(), certificate: text().into(), key: text().into() },
             table: TableFile::default(),
             limits: LimitsFile::default(),
+            failover: FailoverFile::default(),
             nodes: vec![NodeFile {
                 id: text(),
                 address: text(),

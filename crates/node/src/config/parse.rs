@@ -112,6 +112,11 @@ impl Config {
         };
         router.call.deadline =
             Duration::from_millis(within("limits.deadline_ms", file.limits.deadline_ms, 1, DAY_MS)?);
+        let mut pool = homing::PoolOptions {
+            connections: within("limits.connections_per_peer", file.limits.connections_per_peer, 1, 1_024)?,
+            ..homing::PoolOptions::default()
+        };
+        file.failover.set(&mut router, &mut pool)?;
         Ok(Self {
             serve: serve(&file)?,
             listen,
@@ -142,15 +147,7 @@ impl Config {
                 )?,
                 ..homing::ClientLimits::default()
             },
-            pool: homing::PoolOptions {
-                connections: within(
-                    "limits.connections_per_peer",
-                    file.limits.connections_per_peer,
-                    1,
-                    1_024,
-                )?,
-                ..homing::PoolOptions::default()
-            },
+            pool,
             limits,
             router,
             drain: Duration::from_millis(within("limits.drain_ms", file.limits.drain_ms, 0, DAY_MS)?),
@@ -263,10 +260,10 @@ fn exposed(file: &ConfigFile, client: Option<SocketAddr>, admin: SocketAddr) -> 
 }
 
 /// The longest time that a key may name, in milliseconds: a day.
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// A bound is at least 1, and not so high that it bounds nothing: what is counted or timed with it must not overflow.
-fn within<T: PartialOrd + Display>(key: &str, value: T, least: T, most: T) -> Result<T> {
+pub(super) fn within<T: PartialOrd + Display>(key: &str, value: T, least: T, most: T) -> Result<T> {
     ensure!(value >= least && value <= most, "{key} is {value}: use a number from {least} to {most}");
     Ok(value)
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use homing::tls::ClusterName;
 use homing::{NodeId, Wire};
 
-use crate::config::{ConfigFile, LimitsFile, ListenFile, NodeFile, TableFile, TlsFile};
+use crate::config::{ConfigFile, FailoverFile, LimitsFile, ListenFile, NodeFile, TableFile, TlsFile};
 
 /// The ports of a node for its peers, clients and operator.
 const PORTS: [u16; 3] = [7_400, 7_401, 7_402];
@@ -64,6 +64,7 @@ impl Plan {
             },
             table: TableFile { source: self.source.to_owned(), replicas: self.replicas },
             limits: LimitsFile::default(),
+            failover: FailoverFile::default(),
             nodes: self.nodes.iter().map(PlannedNode::file).collect(),
         }
     }

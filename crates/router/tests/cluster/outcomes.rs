@@ -95,7 +95,7 @@ async fn a_service_that_may_have_executed_leaves_a_write_ambiguous_and_a_read_to
         cluster.node("a1").service.always(maybe);
         let error = cluster.write(entry).await.unwrap_err();
         assert_eq!(error.verdict, Verdict::Ambiguous);
-        assert_eq!(error.tried[0].outcome, Outcome::MaybeSent);
+        assert_eq!(error.trail[0].outcome, Outcome::MaybeSent);
         assert!(error.to_string().contains("declined on purpose"), "{error}");
         assert_eq!(Served::of(&cluster.read(entry).await).by, "b1");
     }

@@ -14,7 +14,10 @@ use crate::support::{Cluster, ECHO_PATH, Fault, Served, Setup, group, node_id, s
 const SUSPICION: Duration = Duration::from_secs(1);
 
 fn pool(connections: usize) -> Setup {
-    Setup { pool: PoolOptions { connections, suspicion: SUSPICION }, ..Setup::default() }
+    Setup {
+        pool: PoolOptions { connections, suspicion: SUSPICION, ..PoolOptions::default() },
+        ..Setup::default()
+    }
 }
 
 async fn burst_dials_once_a_connection() {

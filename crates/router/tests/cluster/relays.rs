@@ -58,8 +58,9 @@ async fn who_forwards_tries_once() {
     assert_eq!(error.verdict, Verdict::Ambiguous);
     assert_eq!(cluster.log().effects, 1);
     assert_eq!(cluster.faults.crossed("c1", "b1"), 1);
-    let relay = error.tried.iter().find(|tried| tried.node.as_str() == "c1").unwrap();
-    assert_eq!((relay.outcome, relay.times), (Outcome::MaybeSent, 1));
+    let relayed: Vec<_> = error.trail.iter().filter(|tried| tried.node.as_str() == "c1").collect();
+    let [relay] = relayed[..] else { panic!("{error}") };
+    assert_eq!(relay.outcome, Outcome::MaybeSent);
     assert!(relay.reason.contains("by way of c1"), "{error}");
 }
 
@@ -71,8 +72,7 @@ async fn what_no_relay_could_send_was_not_executed() {
     let error = cluster.write("a1").await.unwrap_err();
     assert_eq!(error.verdict, Verdict::Expired { last: Some(Outcome::NotSent) });
     let forwards = cluster.faults.crossed("a1", "c1");
-    let relayed = error.tried.iter().find(|tried| tried.node.as_str() == "c1").unwrap();
-    assert_eq!(forwards, relayed.times as usize);
+    assert!(forwards > 1 && forwards < error.attempts as usize, "{forwards} forwards: {error}");
     assert_eq!(cluster.log().executed, []);
 }
 

@@ -56,6 +56,8 @@ pub const ROLE: HeaderName = HeaderName::from_static("homing-role");
 pub const TIMEOUT_MS: HeaderName = HeaderName::from_static("homing-timeout-ms");
 /// What a caller of gRPC says: the time for the whole call (gRPC over HTTP/2, "Timeout").
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// What a caller of gRPC says whose call is a retry: the attempts before (gRFC A6).
+pub const GRPC_PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 /// What a caller is told: how many attempts its call took.
 pub const ATTEMPTS: HeaderName = HeaderName::from_static("homing-attempts");
 /// A newer group for the sender.

@@ -237,7 +237,7 @@ pub(crate) fn node_id(id: &str) -> NodeId {
 
 /// A call of [`space`] with the default deadline.
 pub(crate) fn call(access: Access) -> Call {
-    Call { space: space(), access, deadline: None, idempotency_key: None, traceparent: None }
+    Call { space: space(), access, deadline: None, idempotency_key: None, retry: false, traceparent: None }
 }
 
 pub(crate) fn call_within(access: Access, time: Duration) -> Call {

@@ -1,0 +1,188 @@
+//! One try of one candidate, to its outcome, and the hedge that may run beside it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use homing_failover::{Candidate, Sign};
+use homing_transport::Body;
+use homing_transport::{
+    BoxFuture, Head, Kind, Lane, Reply, ReplyHead, Routed, SendError, SendErrorKind, Sent,
+};
+use homing_types::{Epoch, NodeId, Outcome};
+use http_body_util::{BodyExt, Limited};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::receive::Arrived;
+use crate::router::Router;
+
+const LATE: &str = "the service gave no answer within the attempt's time";
+
+/// The most of an answer that is read though nobody wants it any more, in bytes.
+const MAX_UNWANTED: usize = 64 << 10;
+
+/// All that an attempt needs, so that it can go on when its call has ended.
+pub(crate) struct Attempt {
+    pub(crate) candidate: Candidate,
+    pub(crate) routed: Routed,
+    pub(crate) request: http::Request<Body>,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) deadline: Instant,
+    pub(crate) timeout: Duration,
+}
+
+/// How an attempt ended.
+pub(crate) struct Ended {
+    pub(crate) node: NodeId,
+    /// The service's answer, or an outcome.
+    pub(crate) reply: Reply,
+    /// Whether this node now knows more than it did when the attempt began.
+    pub(crate) taught: bool,
+    /// From its beginning to the reply's head.
+    pub(crate) took: Duration,
+}
+
+/// The attempts of a call that are under way: one, and maybe a hedge.
+pub(crate) struct UnderWay {
+    attempts: Vec<BoxFuture<'static, Ended>>,
+}
+
+impl UnderWay {
+    pub(crate) fn new(router: &Arc<Router>, attempt: Attempt) -> Self {
+        Self { attempts: vec![router.start(attempt)] }
+    }
+
+    pub(crate) fn add(&mut self, router: &Arc<Router>, attempt: Attempt) {
+        self.attempts.push(router.start(attempt));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.attempts.is_empty()
+    }
+
+    /// The next of them to end.
+    pub(crate) async fn next(&mut self) -> Ended {
+        poll_fn(|cx| {
+            let ended = self.attempts.iter_mut().enumerate().find_map(|(index, attempt)| {
+                match attempt.as_mut().poll(cx) {
+                    Poll::Ready(ended) => Some((index, ended)),
+                    Poll::Pending => None,
+                }
+            });
+            let Some((index, ended)) = ended else { return Poll::Pending };
+            drop(self.attempts.swap_remove(index));
+            Poll::Ready(ended)
+        })
+        .await
+    }
+
+    /// Lets those that nobody waits for go on to their end: what they learn counts for all, and a peer that sees many
+    /// streams reset may take it for an attack and close the connection (h2's limit on resets).
+    pub(crate) fn let_finish(self) {
+        for attempt in self.attempts {
+            tokio::spawn(async move {
+                let unwanted = attempt.await.reply.response.into_body();
+                let _ = Limited::new(unwanted, MAX_UNWANTED).collect().await;
+            });
+        }
+    }
+}
+
+impl Router {
+    fn start(self: &Arc<Self>, attempt: Attempt) -> BoxFuture<'static, Ended> {
+        let span = tracing::debug_span!(
+            "attempt",
+            node = %attempt.candidate.node,
+            attempt = attempt.routed.attempt,
+            relay = attempt.candidate.relay,
+            outcome = tracing::field::Empty,
+            served_by = tracing::field::Empty,
+            role = tracing::field::Empty,
+            hops = tracing::field::Empty,
+            epoch = tracing::field::Empty,
+        );
+        if attempt.candidate.relay {
+            self.counters.relays.increment(1);
+        }
+        Box::pin(Arc::clone(self).attempt(attempt).instrument(span))
+    }
+
+    async fn attempt(self: Arc<Self>, attempt: Attempt) -> Ended {
+        let Attempt { candidate, routed, request, traceparent, deadline, timeout } = attempt;
+        let node = candidate.node;
+        let slot = routed.space.key().slot();
+        let believed = routed.believed;
+        let observed = self.observe(&node, routed.access);
+        let started = Instant::now();
+        let sent = if node == self.me {
+            // What a wire does for a request that crosses it.
+            let request = request.map(|body| body.until(deadline));
+            let arrived = Arrived { routed, deadline: Some(deadline), traceparent };
+            let executed = self.execute_or_explain(arrived, request);
+            let executed = tokio::time::timeout(timeout, executed).await;
+            Ok(executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE)))
+        } else {
+            self.send_routed(&node, routed, request, traceparent, deadline, timeout).await
+        };
+        let (reply, replied) = match sent {
+            Ok(reply) => (reply, true),
+            Err(error) => (outcome_of(error), false),
+        };
+        let took = started.elapsed();
+        observed.ended(Sign::of(reply.head.outcome, replied));
+        self.counters.attempted(reply.head.outcome);
+        let taught = self.learn_from_reply(&node, slot, believed, &reply.head, deadline).await;
+        record(&reply.head);
+        Ended { node, reply, taught, took }
+    }
+
+    /// Sends a routed request one hop further. The reply's head must come within `timeout`, its body before `deadline`.
+    pub(crate) async fn send_routed(
+        self: &Arc<Self>,
+        to: &NodeId,
+        routed: Routed,
+        request: http::Request<Body>,
+        traceparent: Option<String>,
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Result<Reply, SendError> {
+        let Some(node) = self.directory.node(to) else {
+            let message = format!("{to} is no node that {} knows", self.me);
+            return Err(SendError::not_sent(SendErrorKind::Unreachable, message));
+        };
+        let remaining = homing_failover::shrink(deadline.saturating_duration_since(Instant::now()));
+        let head = Head { kind: Kind::Routed(routed), remaining: Some(remaining), traceparent };
+        let mut reply = self.pool.send(&node, Lane::Payload, head, request, timeout).await?;
+        reply.head.hops = reply.head.hops.saturating_add(1);
+        Ok(reply)
+    }
+}
+
+/// What an attempt without a reply means for routing.
+pub(crate) fn outcome_of(error: SendError) -> Reply {
+    let outcome = match (error.sent, error.kind) {
+        (Sent::NotSent, SendErrorKind::Limit | SendErrorKind::Body) => Outcome::Refused,
+        (Sent::NotSent, _) => Outcome::NotSent,
+        (Sent::MaybeSent, _) => Outcome::MaybeSent,
+    };
+    Reply::without_answer(ReplyHead { epoch: Epoch::ZERO, ..ReplyHead::of(outcome, error.message) })
+}
+
+/// Tells the current span how a request went.
+pub(crate) fn record(head: &ReplyHead) {
+    let span = tracing::Span::current();
+    if span.is_disabled() {
+        return;
+    }
+    span.record("outcome", head.outcome.map_or("answer", Outcome::as_str));
+    if let Some(served_by) = &head.served_by {
+        span.record("served_by", served_by.as_str());
+    }
+    if let Some(role) = head.role {
+        span.record("role", role.as_str());
+    }
+    span.record("hops", head.hops);
+    span.record("epoch", head.epoch.number());
+}

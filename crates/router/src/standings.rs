@@ -1,0 +1,115 @@
+//! How each peer does, for each access: kept by whoever tries them, read by whoever plans.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use homing_failover::{BreakerLimits, Circuit, Health, Sign, Standing, Started};
+use homing_transport::Lane;
+use homing_types::{Access, NodeId};
+use parking_lot::Mutex;
+
+use crate::router::Router;
+
+/// The path of a question that any live member answers with nothing.
+pub const PING_PATH: &str = "/homing.v1.Node/Ping";
+
+/// How long a probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The health of all peers.
+pub(crate) struct Standings {
+    peers: DashMap<NodeId, Arc<Peer>>,
+    limits: BreakerLimits,
+}
+
+type Peer = [Mutex<Health>; Access::ALL.len()];
+
+impl Standings {
+    pub(crate) fn new(limits: BreakerLimits) -> Self {
+        Self { peers: DashMap::new(), limits }
+    }
+
+    fn peer(&self, node: &NodeId) -> Arc<Peer> {
+        if let Some(peer) = self.peers.get(node) {
+            return Arc::clone(&peer);
+        }
+        let new = || Arc::new(Access::ALL.map(|_| Mutex::new(Health::new(self.limits))));
+        Arc::clone(&self.peers.entry(node.clone()).or_insert_with(new))
+    }
+}
+
+impl Router {
+    /// How a peer stands for an access. One whose time at the back is over is probed in the background: no caller pays
+    /// for the question.
+    pub(crate) fn standing(self: &Arc<Self>, node: &NodeId, access: Access) -> Standing {
+        let suspect =
+            *node != self.me && self.directory.node(node).is_some_and(|node| self.pool.is_suspect(&node));
+        let peer = self.standings.peer(node);
+        let mut health = peer[access as usize].lock();
+        let now = self.now();
+        if health.wants_probe(now) {
+            tokio::spawn(Arc::clone(self).probe(node.clone(), access));
+        }
+        health.standing(suspect, now)
+    }
+
+    /// Asks a peer whether it is there, on the lane that requests take.
+    async fn probe(self: Arc<Self>, node: NodeId, access: Access) {
+        let reached = node == self.me
+            || self.direct(&node, Lane::Payload, PING_PATH, Bytes::new(), PROBE_TIMEOUT).await.is_ok();
+        let peer = self.standings.peer(&node);
+        let now = self.now();
+        let change = self.with_shared(|_, random| peer[access as usize].lock().probed(reached, now, random));
+        self.tell_change(&node, access, change);
+    }
+
+    /// An attempt at a peer begins.
+    pub(crate) fn observe(self: &Arc<Self>, node: &NodeId, access: Access) -> Observed {
+        let peer = self.standings.peer(node);
+        let started = peer[access as usize].lock().start(self.now());
+        Observed { router: Arc::clone(self), node: node.clone(), peer, access, started: Some(started) }
+    }
+
+    fn tell_change(&self, node: &NodeId, access: Access, change: Option<Circuit>) {
+        let Some(circuit) = change else { return };
+        self.counters.breaker_changed(circuit);
+        if circuit == Circuit::Closed {
+            tracing::info!(%node, %access, "breaker closed");
+        } else {
+            tracing::warn!(%node, %access, circuit = circuit.as_str(), "breaker changed");
+        }
+    }
+}
+
+/// An attempt under way. One that is dropped says nothing of its peer.
+pub(crate) struct Observed {
+    router: Arc<Router>,
+    node: NodeId,
+    peer: Arc<Peer>,
+    access: Access,
+    started: Option<Started>,
+}
+
+impl Observed {
+    pub(crate) fn ended(mut self, sign: Sign) {
+        self.end(sign);
+    }
+
+    fn end(&mut self, sign: Sign) {
+        let Some(started) = self.started.take() else { return };
+        let Self { router, node, peer, access, .. } = self;
+        let now = router.now();
+        // The order of the two locks is that of a plan.
+        let change =
+            router.with_shared(|_, random| peer[*access as usize].lock().end(started, sign, now, random));
+        router.tell_change(node, *access, change);
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.end(Sign::None);
+    }
+}
