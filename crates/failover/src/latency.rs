@@ -23,6 +23,9 @@ const ENOUGH: u32 = 8;
 /// How far one attempt moves the share of successes.
 const STEP: f64 = 1.0 / 8.0;
 
+/// In seconds: less than any answer over a network takes. It lets requests in flight count where nothing was measured.
+const LEAST: f64 = 10e-6;
+
 /// Nobody fails so often that it is worth less than a hundredth.
 const WORST: f64 = 0.01;
 
@@ -68,7 +71,7 @@ impl Latency {
     /// What the next of `in_flight` + 1 requests costs: its share of the latency at peak, by the share of successes.
     pub(crate) fn cost(&self, in_flight: u32, now: Time) -> f64 {
         let idle = decay(now.since(self.at));
-        self.peak * idle * f64::from(in_flight + 1) / self.success_at(now)
+        (self.peak * idle).max(LEAST) * f64::from(in_flight + 1) / self.success_at(now)
     }
 
     /// How long an answer takes on average, failures counted in; `None` while that isn't known.

@@ -13,7 +13,7 @@ use homing_transport::{
 use homing_types::{Epoch, NodeId, Outcome};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::receive::Arrived;
 use crate::router::Router;
@@ -106,10 +106,10 @@ impl Router {
         if attempt.candidate.relay {
             self.counters.relays.increment(1);
         }
-        Box::pin(Arc::clone(self).attempt(attempt).instrument(span))
+        Box::pin(Arc::clone(self).attempt(attempt, span.clone()).instrument(span))
     }
 
-    async fn attempt(self: Arc<Self>, attempt: Attempt) -> Ended {
+    async fn attempt(self: Arc<Self>, attempt: Attempt, span: Span) -> Ended {
         let Attempt { candidate, routed, request, traceparent, deadline, timeout } = attempt;
         let node = candidate.node;
         let slot = routed.space.key().slot();
@@ -134,7 +134,7 @@ impl Router {
         observed.ended(Sign::of(reply.head.outcome, replied));
         self.counters.attempted(reply.head.outcome);
         let taught = self.learn_from_reply(&node, slot, believed, &reply.head, deadline).await;
-        record(&reply.head);
+        record(&span, &reply.head);
         Ended { node, reply, taught, took }
     }
 
@@ -170,9 +170,8 @@ pub(crate) fn outcome_of(error: SendError) -> Reply {
     Reply::without_answer(ReplyHead { epoch: Epoch::ZERO, ..ReplyHead::of(outcome, error.message) })
 }
 
-/// Tells the current span how a request went.
-pub(crate) fn record(head: &ReplyHead) {
-    let span = tracing::Span::current();
+/// Tells a span how its request went.
+pub(crate) fn record(span: &Span, head: &ReplyHead) {
     if span.is_disabled() {
         return;
     }

@@ -10,7 +10,7 @@ use homing_failover::{Action, Candidate, PlanRequest, Planned, Report, Terms, Ve
 use homing_transport::{Body, Reply, ReplyHead, Routed};
 use homing_types::{Access, Epoch, IdempotencyKey, NodeId, Outcome, Space, SpaceKey};
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::attempt::{Attempt, Ended, UnderWay, record};
 use crate::error::CallError;
@@ -75,13 +75,14 @@ impl Router {
             hops = tracing::field::Empty,
             epoch = tracing::field::Empty,
         );
-        self.call_in_span(call, request).instrument(span).await
+        self.call_in_span(call, request, &span).instrument(span.clone()).await
     }
 
     async fn call_in_span(
         self: &Arc<Self>,
         call: Call,
         request: http::Request<Body>,
+        span: &Span,
     ) -> Result<Answer, CallError> {
         self.counters.called(call.access);
         let started = Instant::now();
@@ -108,17 +109,17 @@ impl Router {
         let ended = self.drive(&mut driven).await;
         let attempts = driven.plan.attempts();
         self.counters.retries.increment(driven.plan.retries().into());
-        tracing::Span::current().record("attempts", attempts);
+        span.record("attempts", attempts);
         match ended {
             Ok(Reply { head, response }) => {
-                record(&head);
+                record(span, &head);
                 // The call is under way until its answer has been read, or its deadline has passed.
                 let response = response.map(|body| body.holding(place).until(deadline));
                 Ok(Answer { head, attempts, response })
             }
             Err(verdict) => {
                 self.counters.failed(driven.call.access);
-                tracing::Span::current().record("outcome", verdict.as_str());
+                span.record("outcome", verdict.as_str());
                 let Driven { call, plan, .. } = driven;
                 Err(CallError::new(call.space, call.access, verdict, plan, self.time_of(started), self.now()))
             }

@@ -124,7 +124,7 @@ pub(crate) struct Route {
 pub(crate) struct Placed {
     pub(crate) node: String,
     pub(crate) tier: String,
-    /// How long an answer takes there on average, in microseconds; absent while that isn't known.
+    /// How long an answer takes there on average, in microseconds; null while that isn't known.
     pub(crate) latency_us: Option<u64>,
     /// Attempts of this node under way there.
     pub(crate) in_flight: u32,

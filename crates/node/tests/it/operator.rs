@@ -136,7 +136,7 @@ async fn route_and_table_list_the_replicas_that_answer() {
     let keys: Vec<_> = route.keys().map(String::as_str).collect();
     assert_eq!(keys, ["space", "key", "slot", "pinned", "epoch", "primary", "replicas", "plan"]);
     let placed: Vec<_> = route["plan"][0].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(placed, ["node", "tier", "why"]);
+    assert_eq!(placed, ["node", "tier", "latency_us", "in_flight", "breaker", "suspect", "why"]);
     assert_eq!(route["replicas"], json!(["n2"]));
     assert_eq!(table["replicas"], route["replicas"]);
     assert_eq!(table["catching_up"], json!(["n3"]));

@@ -4,8 +4,12 @@
 mod support;
 
 mod bodies;
+mod breakers;
+mod budget;
+mod changes;
 mod deadlines;
 mod direct;
+mod hedges;
 mod learning;
 mod load;
 mod outcomes;
@@ -13,3 +17,4 @@ mod owners;
 mod paths;
 mod peers;
 mod relays;
+mod traces;

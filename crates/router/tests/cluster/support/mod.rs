@@ -139,7 +139,7 @@ impl Cluster {
     /// Gives one node a group of [`space`]'s slot.
     pub(crate) fn learns(&self, id: &str, group: Group) {
         let diff = Diff::one(slot(), group).expect("a group of the slot");
-        self.node(id).router.table().apply(&diff).expect("the table has room");
+        self.node(id).router.apply(&diff).expect("the table has room");
     }
 
     pub(crate) fn all_learn(&self, group: Group) {

@@ -28,6 +28,8 @@ pub(crate) enum Behaviour {
     Fail,
     /// Waits for a permit, then answers.
     Hold(Arc<Semaphore>),
+    /// Waits for some time, then answers.
+    Slow(Duration),
 }
 
 impl Behaviour {
@@ -58,6 +60,8 @@ pub(crate) struct Executed {
     pub(crate) epoch: u64,
     pub(crate) key: Option<IdempotencyKey>,
     pub(crate) traceparent: Option<String>,
+    /// Which attempt of its call the service is told it is, if not the first.
+    pub(crate) attempt: Option<String>,
 }
 
 /// What all services of a cluster saw.
@@ -103,11 +107,8 @@ impl TestService {
             role: granted.grant.role,
             epoch: granted.grant.epoch.number(),
             key: granted.idempotency_key,
-            traceparent: granted
-                .request
-                .headers()
-                .get("traceparent")
-                .map(|value| value.to_str().expect("text").to_owned()),
+            traceparent: header(&granted, "traceparent"),
+            attempt: header(&granted, "homing-attempt"),
         };
         self.log.send_modify(|log| {
             let known = self.dedupes && executed.key.is_some_and(|key| !log.keys.insert(key));
@@ -130,6 +131,12 @@ impl TestService {
                 Err(declined)
             }
             Behaviour::Fail => Ok(own_error()),
+            Behaviour::Slow(time) => {
+                let mut given_up = GivenUp(Some(&self.log));
+                tokio::time::sleep(time).await;
+                given_up.0 = None;
+                Ok(answer(granted).await)
+            }
             Behaviour::Hold(permits) => {
                 let mut given_up = GivenUp(Some(&self.log));
                 let _permit = permits.acquire().await;
@@ -148,6 +155,10 @@ impl Service for TestService {
     fn dedupes(&self) -> bool {
         self.dedupes
     }
+}
+
+fn header(granted: &Granted, name: &str) -> Option<String> {
+    granted.request.headers().get(name).map(|value| value.to_str().expect("text").to_owned())
 }
 
 async fn answer(granted: Granted) -> http::Response<Body> {
