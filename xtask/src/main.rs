@@ -25,7 +25,7 @@ enum Command {
     /// Run every check in order and stop at the first that fails.
     ///
     /// Format, clippy with warnings denied, tidy, all tests, each wire built alone, docs without warnings.
-    /// Then what needs more than cargo: space keys in Python, the table under sanitizers, short runs of the fuzz targets.
+    /// Each rule of failover is broken once, and a test must notice. Then what needs more than cargo: space keys in Python, the table under sanitizers, short runs of the fuzz targets.
     /// What couldn't run is said in the last lines as `SKIPPED: what (why)`, with how to get what is missing.
     Test {
         /// Leave out the builds with one wire alone, the docs, the sanitizers and the fuzz targets.

@@ -3,6 +3,7 @@
 mod job;
 mod needs;
 mod steps;
+mod twins;
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};

@@ -63,7 +63,7 @@ fn place(request: &PlanRequest<'_>, node: &NodeId) -> Option<Placed> {
     }
     let standing = (request.standing)(node);
     // What only this very node can do is not left to others, who could only send it back.
-    let in_doubt = standing.is_doubtful() && !(local && !request.access.any_replica());
+    let in_doubt = standing.is_doubtful() && (!local || request.access.any_replica());
     let candidate = Candidate { node: node.clone(), tier, relay };
     let planned = Planned { candidate, standing, why: Cow::Borrowed("") };
     Some(Placed { planned, primary, group: (in_doubt, relay, tier as usize) })

@@ -20,7 +20,7 @@ pub enum Twin {
     BudgetIgnored,
     /// Nobody probes a peer whose breaker is open.
     BreakerNeverCloses,
-    /// A write's idempotency key is stored after the write, on its own.
+    /// A write's idempotency key is not stored with it, as if the process had died between the two.
     DedupeOutsideTransaction,
     /// A relay passes its flag on.
     RelayFlagNotCleared,

@@ -3,11 +3,13 @@
 use std::process::{self, Stdio};
 
 use super::steps::{Command, Work};
+use super::twins;
 use crate::{cargo, tidy};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     Tidy,
+    Twins,
     Cargo(Vec<&'static str>),
     /// As `Cargo`; but `cargo test` is content when no test matches, so it is asked to list them first.
     CargoTest(Vec<&'static str>),
@@ -18,6 +20,7 @@ impl Job {
     pub(crate) fn new(work: &'static Work, nextest: bool) -> Self {
         match work {
             Work::Tidy => Self::Tidy,
+            Work::Twins => Self::Twins,
             Work::Cargo(args) => Self::Cargo(args.to_vec()),
             Work::Tests(which) if nextest => {
                 Self::Cargo([&["nextest", "run", "--no-fail-fast"], *which].concat())
@@ -32,6 +35,7 @@ impl Job {
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Tidy => "cargo xtask tidy".to_owned(),
+            Self::Twins => "cargo test --features homing-types/twins, with each HOMING_TWIN".to_owned(),
             Self::Cargo(args) | Self::CargoTest(args) => format!("cargo {}", args.join(" ")),
             Self::Command(command) => {
                 let variables = command.env.iter().map(|(name, value)| format!("{name}='{value}' "));
@@ -43,6 +47,7 @@ impl Job {
     pub(crate) fn run(&self) -> Result<(), String> {
         match self {
             Self::Tidy => run_tidy(),
+            Self::Twins => twins::run(),
             Self::Cargo(args) => run("cargo", cargo(args)),
             Self::CargoTest(args) => {
                 require_tests(cargo(&[args, &["--", "--list"][..]].concat()))?;

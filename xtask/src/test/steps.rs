@@ -21,6 +21,8 @@ pub(crate) enum Work {
     Tests(&'static [&'static str]),
     /// Run `cargo xtask tidy`.
     Tidy,
+    /// Break each rule once, and see that a test notices.
+    Twins,
     /// Run a command that needs something which may be absent, or an environment of its own.
     Command(Command),
 }
@@ -43,7 +45,7 @@ impl Work {
     pub(crate) fn needs(&self) -> Vec<Need> {
         match self {
             Self::Cargo([subcommand, ..]) => Need::of_subcommand(subcommand).into_iter().collect(),
-            Self::Cargo([]) | Self::Tests(_) | Self::Tidy => Vec::new(),
+            Self::Cargo([]) | Self::Tests(_) | Self::Tidy | Self::Twins => Vec::new(),
             Self::Command(command) => command.needs.to_vec(),
         }
     }
@@ -99,6 +101,7 @@ pub(crate) const STEPS: &[Step] = &[
         work: Work::Cargo(&["doc", "--workspace", "--exclude", "homing-node", "--no-deps"]),
         slow: true,
     },
+    Step { name: "known-bad twins", work: Work::Twins, slow: true },
     Step { name: "publication under loom", work: Work::Command(LOOM), slow: true },
     Step { name: "table under AddressSanitizer", work: Work::Command(ADDRESS_SANITIZER), slow: true },
     Step { name: "table under ThreadSanitizer", work: Work::Command(THREAD_SANITIZER), slow: true },

@@ -1,4 +1,4 @@
-use homing_types::{Epoch, Space};
+use homing_types::{Epoch, Space, Twin};
 use redb::ReadableTable;
 
 use super::tables::{DataRow, Meta, at, number};
@@ -57,7 +57,9 @@ impl Batch<'_> {
         };
         let applied = Applied { version, found };
         let digest = entry.op.digest();
-        if let Some(key) = entry.idempotency_key {
+        if let Some(key) = entry.idempotency_key
+            && !Twin::DedupeOutsideTransaction.is_on()
+        {
             self.remember(space, meta, &Record { key, digest, applied })?;
         }
         meta.committed = version;

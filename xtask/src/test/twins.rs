@@ -1,0 +1,127 @@
+//! Known-bad twins: each rule of failover and self-correction is broken once, and a named test must notice.
+
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+use crate::cargo;
+
+/// A twin (`homing_types::Twin`) and the test that finds it.
+struct Found {
+    twin: &'static str,
+    package: &'static str,
+    /// `--lib`, or the name of the test target.
+    target: &'static str,
+    test: &'static str,
+}
+
+const fn found(twin: &'static str, package: &'static str, target: &'static str, test: &'static str) -> Found {
+    Found { twin, package, target, test }
+}
+
+const TWINS: &[Found] = &[
+    found("no-jitter", "homing-failover", "", "backoff::tests::gaps_spread_evenly_over_their_whole_range"),
+    found("unkeyed-write-retried", "homing-failover", "calls", "nothing_is_sent_again_that_must_not_be"),
+    found(
+        "budget-ignored",
+        "homing-router",
+        "cluster",
+        "budget::an_owner_that_fails_everything_gets_a_fifth_more_and_not_a_multiple",
+    ),
+    found(
+        "breaker-never-closes",
+        "homing-router",
+        "cluster",
+        "breakers::a_service_that_fails_is_tried_last_for_this_access_alone_and_comes_back",
+    ),
+    found(
+        "hop-not-counted",
+        "homing-router",
+        "cluster",
+        "paths::a_chain_of_hints_is_followed_for_three_hops_then_the_entry_starts_anew",
+    ),
+    found(
+        "correction-not-applied",
+        "homing-router",
+        "cluster",
+        "learning::a_node_one_epoch_behind_serves_and_learns_from_the_first_reply",
+    ),
+    found(
+        "relay-flag-not-cleared",
+        "homing-router",
+        "cluster",
+        "relays::a_relay_clears_the_flag_so_that_nobody_relays_twice",
+    ),
+    found("maybe-sent-weakened", "homing-router", "cluster", "relays::who_forwards_tries_once"),
+    found(
+        "equal-epoch-applied",
+        "homing-routing-table",
+        "it",
+        "conflict::the_first_content_of_an_epoch_stays_and_is_marked_until_a_higher_epoch_comes",
+    ),
+    found(
+        "dedupe-outside-transaction",
+        "homing-kv",
+        "replication",
+        "no_acknowledged_write_is_lost_hidden_or_executed_twice",
+    ),
+];
+
+/// Runs each test as it is, which must pass, and with its twin, which must fail.
+pub(crate) fn run() -> Result<(), String> {
+    for found in TWINS {
+        let Found { twin, test, .. } = found;
+        if let Err(output) = passes(found, None) {
+            return Err(format!("{test} fails without any twin:\n{output}"));
+        }
+        match passes(found, Some(twin)) {
+            Ok(()) => return Err(format!("{test} does not find the twin {twin}")),
+            // A test that failed, and not a build.
+            Err(output) if output.contains("test result: FAILED") => {
+                let _ = writeln!(io::stdout(), "{twin}: found by {} {test}", found.package);
+            }
+            Err(output) => return Err(format!("{test} did not run with the twin {twin}:\n{output}")),
+        }
+    }
+    Ok(())
+}
+
+fn passes(found: &Found, twin: Option<&str>) -> Result<(), String> {
+    let target: &[&str] = match &found.target {
+        &"" => &["--lib"],
+        name => &["--test", name],
+    };
+    let args = [
+        &["test", "--quiet", "--package", found.package, "--features", "homing-types/twins"],
+        target,
+        &["--", "--exact", found.test],
+    ];
+    let mut process: Command = cargo::command(&args.concat());
+    process.env_remove("HOMING_TWIN").stdin(Stdio::null());
+    if let Some(twin) = twin {
+        process.env("HOMING_TWIN", twin);
+    }
+    let output = process.output().map_err(|problem| format!("cargo can't be started: {problem}"))?;
+    let says =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        return Err(says);
+    }
+    // `cargo test` is content when no test matches.
+    if says.contains("\nrunning 1 test") { Ok(()) } else { Err(format!("no test matches:\n{says}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_twin_has_a_test_that_finds_it() {
+        let source = include_str!("../../../crates/types/src/twin.rs");
+        let names = source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once("=> \""));
+        let names: Vec<_> = names.map(|(_, name)| name.trim_end_matches("\",")).collect();
+        assert_eq!(names.len(), 10);
+        for name in names {
+            assert!(TWINS.iter().any(|found| found.twin == name), "{name}");
+        }
+    }
+}
