@@ -107,8 +107,8 @@ impl TestService {
             role: granted.grant.role,
             epoch: granted.grant.epoch.number(),
             key: granted.idempotency_key,
-            traceparent: header(&granted, "traceparent"),
-            attempt: header(&granted, "homing-attempt"),
+            traceparent: header(granted, "traceparent"),
+            attempt: header(granted, "homing-attempt"),
         };
         self.log.send_modify(|log| {
             let known = self.dedupes && executed.key.is_some_and(|key| !log.keys.insert(key));
