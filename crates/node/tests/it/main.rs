@@ -15,6 +15,7 @@ mod operator;
 mod stale_table;
 mod stopping;
 mod support;
+mod unreachable_primary;
 mod wrong_input;
 
 /// One test on each wire that this build has.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::on_each_wire;
-use crate::support::{Cluster, Layout, OwnersOf, Served, output};
+use crate::support::{Cluster, Layout, OwnersOf, output};
 
 /// A table with a higher epoch in which the last replica of each space is its primary now.
 fn next_epoch(table: &Value) -> Value {
@@ -67,11 +67,10 @@ async fn a_node_that_knows_nothing_serves_every_request_and_learns_from_the_firs
     let cluster = Cluster::start(Layout { edit, ..Layout::five(wire) }).await;
     let owners = OwnersOf::ask(&cluster.nodes[0]).await;
     let kv = cluster.kv(4);
-    let epoch_of = |served: &Served<()>| served.epoch;
     for i in 0..100 {
         let space = format!("space-{i}");
         let first = kv.put(&space, "key", b"value").await.unwrap();
-        assert_eq!((first.by.as_str(), epoch_of(&first)), (owners.primary(&space), 1), "{space}");
+        assert_eq!((first.by.as_str(), first.epoch), (owners.primary(&space), 1), "{space}");
         assert!(first.hops <= 2, "{space}: {} hops", first.hops);
         let second = kv.put(&space, "key", b"value").await.unwrap();
         let hops = u8::from(second.by != "n5");
