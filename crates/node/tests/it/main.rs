@@ -11,6 +11,7 @@ mod dev;
 mod failing_node;
 mod hanging_node;
 mod kept_table;
+mod lost_reply;
 mod operator;
 mod stale_table;
 mod stopping;
