@@ -268,11 +268,20 @@ impl Process {
 
     /// Waits until this node reaches every other.
     async fn reaches_all(&self) {
+        self.reaches_those(|_| true).await;
+    }
+
+    /// Waits until this node reaches another.
+    pub(crate) async fn reaches(&self, id: &str) {
+        self.reaches_those(|other| other == id).await;
+    }
+
+    async fn reaches_those(&self, wanted: impl Fn(&str) -> bool) {
         let started = Instant::now();
         loop {
             let status = self.admin_json("/status").await;
-            let alive = |node: &Value| node["state"] == "alive";
-            if status["nodes"].as_array().unwrap().iter().all(alive) {
+            let reached = |node: &Value| node["state"] == "alive" || !wanted(node["id"].as_str().unwrap());
+            if status["nodes"].as_array().unwrap().iter().all(reached) {
                 return;
             }
             assert!(started.elapsed() < Duration::from_secs(60), "{} does not reach all: {status}", self.id);
