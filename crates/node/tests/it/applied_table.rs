@@ -4,10 +4,11 @@ use serde_json::json;
 
 use crate::support::{Cluster, Layout, OwnersOf, next_epoch};
 
-#[cfg(feature = "grpc")]
+const WIRE: &str = if cfg!(feature = "grpc") { "grpc" } else { "quic" };
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_table_is_refused_and_a_restart_does_not_forget_a_newer_one() {
-    let mut cluster = Cluster::start(Layout::five("grpc")).await;
+    let mut cluster = Cluster::start(Layout::five(WIRE)).await;
     let old = cluster.nodes[0].admin_json("/table").await;
     let new = next_epoch(&old);
     let (taken, applied) = cluster.apply(&new, &[0, 1, 2, 3, 4]);
@@ -24,10 +25,9 @@ async fn an_older_table_is_refused_and_a_restart_does_not_forget_a_newer_one() {
     assert_eq!(table["groups"], new["groups"]);
 }
 
-#[cfg(feature = "grpc")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pinned_space_lives_where_its_pin_says() {
-    let cluster = Cluster::start(Layout::five("grpc")).await;
+    let cluster = Cluster::start(Layout::five(WIRE)).await;
     let mut table = next_epoch(&cluster.nodes[0].admin_json("/table").await);
     let space = "pinned";
     let owners = OwnersOf::of(&table).of_space(space).to_vec();

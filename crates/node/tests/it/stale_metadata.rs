@@ -16,7 +16,7 @@ use crate::support::{Cluster, Layout, OwnersOf, every, next_epoch, owners};
 const NODES: usize = 5;
 
 /// Spaces that one node is the first to touch with one access.
-const SPACES: usize = 10;
+const SPACES: usize = 8;
 
 const ACCESSES: [Access; 3] = [Access::Write, Access::ReadPrimary, Access::Read];
 
@@ -242,7 +242,7 @@ impl Story {
 
     /// Checks that the nodes that are to be behind are.
     async fn is_behind(&self, told: &Told) {
-        for touch in self.touches.iter().step_by(SPACES) {
+        for touch in self.touches.iter().step_by(SPACES * ACCESSES.len()) {
             let node = &self.cluster.nodes[touch.entry];
             let known = node.admin_json(&format!("/table?space={}", touch.space)).await;
             let behind = known["epoch"].as_u64().unwrap() < told.epoch;
