@@ -8,9 +8,9 @@ const WIRE: &str = if cfg!(feature = "grpc") { "grpc" } else { "quic" };
 
 /// Changes `[table]` in a node's configuration.
 fn set(node: &Process, key: &str, value: impl Into<toml::Value>) {
-    let mut file: toml::Table = toml::from_str(&std::fs::read_to_string(&node.config).unwrap()).unwrap();
-    file["table"].as_table_mut().unwrap().insert(key.to_owned(), value.into());
-    std::fs::write(&node.config, toml::to_string(&file).unwrap()).unwrap();
+    node.edit(|config| {
+        config["table"].as_table_mut().unwrap().insert(key.to_owned(), value.into());
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

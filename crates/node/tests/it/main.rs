@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says so by panicking")]
 
+mod applied_table;
 mod certificates;
 mod client_tls;
 mod cluster;
@@ -11,24 +12,28 @@ mod dev;
 mod failing_node;
 mod hanging_node;
 mod kept_table;
+mod lost_reply;
 mod operator;
-mod stale_table;
+mod stale_metadata;
 mod stopping;
 mod support;
+mod unreachable_primary;
 mod wrong_input;
 
 /// One test on each wire that this build has.
 macro_rules! on_each_wire {
-    ($name:ident) => {
+    ($name:ident $(, ignore = $why:literal)?) => {
         mod $name {
             #[cfg(feature = "grpc")]
             #[tokio::test(flavor = "multi_thread")]
+            $(#[ignore = $why])?
             async fn over_grpc() {
                 super::$name("grpc").await;
             }
 
             #[cfg(feature = "quic")]
             #[tokio::test(flavor = "multi_thread")]
+            $(#[ignore = $why])?
             async fn over_quic() {
                 super::$name("quic").await;
             }

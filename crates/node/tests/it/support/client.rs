@@ -1,9 +1,9 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use homing::{Access, Client};
+use homing::{Access, Client, IdempotencyKey};
 use homing_kv::proto::kv_client::KvClient;
-use homing_kv::proto::{GetRequest, PutRequest};
+use homing_kv::proto::{GetRequest, PutRequest, Version};
 use tokio::task::JoinSet;
 use tonic::{Request, Response, Status};
 
@@ -39,10 +39,36 @@ impl Kv {
         self
     }
 
-    pub(crate) async fn put(&self, space: &str, key: &str, value: &[u8]) -> Result<Served<()>, Status> {
+    pub(crate) async fn put(&self, space: &str, key: &str, value: &[u8]) -> Result<Served<Version>, Status> {
+        self.put_named(space, key, value, None).await
+    }
+
+    /// A write that may be sent again.
+    pub(crate) async fn put_with_key(
+        &self,
+        space: &str,
+        key: &str,
+        value: &[u8],
+        name: IdempotencyKey,
+    ) -> Result<Served<Version>, Status> {
+        self.put_named(space, key, value, Some(name)).await
+    }
+
+    async fn put_named(
+        &self,
+        space: &str,
+        key: &str,
+        value: &[u8],
+        name: Option<IdempotencyKey>,
+    ) -> Result<Served<Version>, Status> {
         let message = PutRequest { key: bytes(key), value: Bytes::copy_from_slice(value) };
-        let request = self.request(space, Access::Write, message);
-        self.client.clone().put(request).await.map(|response| served(&response, ()))
+        let mut request = self.request(space, Access::Write, message);
+        if let Some(name) = name {
+            request.metadata_mut().insert("homing-idempotency-key", name.to_string().parse().unwrap());
+        }
+        let response = self.client.clone().put(request).await?;
+        let version = response.get_ref().version.expect("a write has a version");
+        Ok(served(&response, version))
     }
 
     pub(crate) async fn get(&self, space: &str, key: &str) -> Result<Served<Option<Vec<u8>>>, Status> {
@@ -68,6 +94,13 @@ impl Kv {
         request.metadata_mut().insert("homing-access", access.as_str().parse().unwrap());
         request
     }
+}
+
+/// A name for a write, made now.
+#[expect(clippy::disallowed_methods, reason = "keys are made by clocks")]
+pub(crate) fn new_key() -> IdempotencyKey {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    IdempotencyKey::new(now.as_millis().try_into().unwrap(), homing::random())
 }
 
 fn bytes(text: &str) -> Bytes {

@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::Kv;
+use super::{Kv, Relay};
 
 /// The binary under test.
 pub(crate) fn homing() -> Command {
@@ -113,6 +113,23 @@ impl Cluster {
         Self { folder, nodes }
     }
 
+    /// Puts a relay before a node, for these of the others: they find it there. Their processes must not run yet.
+    pub(crate) async fn relay(&self, to: usize, entries: &[usize]) -> Relay {
+        let node = &self.nodes[entries[0]].file()["nodes"][to];
+        let field = |key| node[key].as_str().unwrap();
+        let address: SocketAddrV4 = field("address").parse().unwrap();
+        let [a, b, c, host] = address.ip().octets();
+        // A cluster has ten addresses, and its nodes the first of them.
+        let listen = SocketAddrV4::new(Ipv4Addr::new(a, b, c, host + 5), address.port());
+        let relay = Relay::start(field("transport"), listen.into(), address.into()).await;
+        for entry in entries {
+            self.nodes[*entry].edit(|config| {
+                config["nodes"][to]["address"] = listen.to_string().into();
+            });
+        }
+        relay
+    }
+
     /// A client of one node, by its index.
     pub(crate) fn kv(&self, index: usize) -> Kv {
         Kv::new(&self.nodes[index].client)
@@ -148,6 +165,17 @@ impl Process {
             config,
             child: None,
         }
+    }
+
+    fn file(&self) -> toml::Table {
+        toml::from_str(&std::fs::read_to_string(&self.config).unwrap()).unwrap()
+    }
+
+    /// Changes the configuration. A process that runs already doesn't see it.
+    pub(crate) fn edit(&self, edit: impl FnOnce(&mut toml::Table)) {
+        let mut file = self.file();
+        edit(&mut file);
+        std::fs::write(&self.config, toml::to_string(&file).unwrap()).unwrap();
     }
 
     /// Starts the process. It ends with this one, however this one ends.
@@ -240,11 +268,20 @@ impl Process {
 
     /// Waits until this node reaches every other.
     async fn reaches_all(&self) {
+        self.reaches_those(|_| true).await;
+    }
+
+    /// Waits until this node reaches another.
+    pub(crate) async fn reaches(&self, id: &str) {
+        self.reaches_those(|other| other == id).await;
+    }
+
+    async fn reaches_those(&self, wanted: impl Fn(&str) -> bool) {
         let started = Instant::now();
         loop {
             let status = self.admin_json("/status").await;
-            let alive = |node: &Value| node["state"] == "alive";
-            if status["nodes"].as_array().unwrap().iter().all(alive) {
+            let reached = |node: &Value| node["state"] == "alive" || !wanted(node["id"].as_str().unwrap());
+            if status["nodes"].as_array().unwrap().iter().all(reached) {
                 return;
             }
             assert!(started.elapsed() < Duration::from_secs(60), "{} does not reach all: {status}", self.id);

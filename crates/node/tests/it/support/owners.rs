@@ -36,6 +36,12 @@ impl OwnersOf {
         &self.of_space(space)[0]
     }
 
+    /// Some spaces whose primary is this node.
+    pub(crate) fn spaces_of(&self, primary: &str, count: usize) -> Vec<String> {
+        let spaces = (0..).map(|i| format!("space-{i}"));
+        spaces.filter(|space| self.primary(space) == primary).take(count).collect()
+    }
+
     pub(crate) fn holds(&self, space: &str, node: &str) -> bool {
         self.of_space(space).iter().any(|owner| owner == node)
     }
