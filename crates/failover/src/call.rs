@@ -105,12 +105,12 @@ pub enum Action {
 pub enum Verdict {
     /// The deadline came, or every owner asked to be left alone until after it. A write was not executed.
     Expired {
-        /// The last outcome; `None` if nobody could be tried.
+        /// The last outcome that was not [`Outcome::NotOwner`], if there was one; `None` if nobody could be tried.
         last: Option<Outcome>,
     },
     /// The attempts are used up, or the request can't be sent again. A write was not executed.
     Exhausted {
-        /// The last outcome; `None` if no attempt was allowed.
+        /// As for [`Verdict::Expired`]; `None` if no attempt was allowed.
         last: Option<Outcome>,
     },
     /// A write may have been executed, whatever came after the attempt that left it open. The caller may send it
@@ -224,7 +224,10 @@ impl Call {
     pub fn attempted(&mut self, report: Report, now: Time) {
         let Report { node, outcome, retry_after, taught, reason } = report;
         self.maybe_executed |= !self.terms.access.is_read() && outcome.execution() == Execution::Maybe;
-        self.last = Some(outcome);
+        // That somebody else is not the owner explains less than why the owner did not answer.
+        if outcome != Outcome::NotOwner || self.last.is_none() {
+            self.last = Some(outcome);
+        }
         let next = react(outcome, self.terms.access, self.terms.keyed);
         // Whoever was not reached, or knows that it is not the one, has not worked on it.
         self.pays |= !matches!(outcome, Outcome::NotSent | Outcome::NotOwner);
@@ -273,6 +276,12 @@ impl Call {
     #[must_use]
     pub const fn retries(&self) -> u32 {
         self.retries
+    }
+
+    /// Whether a whole walk through the known owners has brought nothing, so that others may know better.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        self.gaps > 0
     }
 
     /// Corrections followed since the last gap, at most [`MAX_FOLLOWS`]. Each costs the next attempt a hop.

@@ -36,7 +36,7 @@ pub use health::{Health, Standing, Started};
 pub use hedge::HedgeTimer;
 pub use limits::Limits;
 pub use nearest::Nearest;
-pub use plan::{Candidate, MAX_PLAN, PlanRequest, Planned, Policy};
+pub use plan::{Candidate, MAX_PLAN, MAX_STRANGERS, PlanRequest, Planned, Policy};
 pub use react::{Next, Stop, react};
 pub use shared::Shared;
 pub use tier::Tier;

@@ -10,8 +10,11 @@ use rand_core::Rng;
 
 use crate::{Standing, Tier};
 
-/// The most candidates a [`Call`](crate::Call) takes from one plan: as many as a space can have owners.
-pub const MAX_PLAN: usize = MAX_REPLICAS + 1;
+/// The most nodes that a plan names beside the owners, since they may know better who those are.
+pub const MAX_STRANGERS: usize = 2;
+
+/// The most candidates a [`Call`](crate::Call) takes from one plan: as many as a space can have owners, and strangers.
+pub const MAX_PLAN: usize = MAX_REPLICAS + 1 + MAX_STRANGERS;
 
 /// A node that a call may try.
 #[derive(Debug, Clone, PartialEq, Eq)]

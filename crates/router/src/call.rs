@@ -6,9 +6,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_failover::{Action, Candidate, PlanRequest, Planned, Report, Terms, Verdict};
+use homing_failover::{
+    Action, Candidate, MAX_STRANGERS, PlanRequest, Planned, Report, Standing, Terms, Tier, Verdict,
+};
 use homing_transport::{Body, Reply, ReplyHead, Routed};
 use homing_types::{Access, Epoch, IdempotencyKey, NodeId, Outcome, Space, SpaceKey};
+use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
@@ -158,7 +161,10 @@ impl Router {
 
     fn make_plan(self: &Arc<Self>, driven: &mut Driven) {
         driven.planned = Some(self.epoch(driven.key.slot()));
-        let plan = self.plan(driven.key, driven.call.access);
+        let mut plan = self.plan(driven.key, driven.call.access);
+        if driven.plan.is_lost() {
+            self.add_strangers(&mut plan);
+        }
         if plan.is_empty() {
             driven.plan.remark(self.me.clone(), Outcome::NotOwner, NOBODY.to_owned(), self.now());
         }
@@ -211,6 +217,24 @@ impl Router {
         self.with_shared(|_, random| self.policy.plan(&request, random))
     }
 
+    /// Adds members that own nothing here, as far as this node knows. Where none of the owners could serve, the table may be
+    /// what is wrong, and anybody may know better.
+    fn add_strangers(&self, plan: &mut Vec<Planned>) {
+        let owner = |id: &NodeId| plan.iter().any(|planned| planned.candidate.node == *id);
+        let nodes = self.directory.nodes();
+        let others = nodes.iter().filter(|node| node.id != self.me && !owner(&node.id));
+        let drawn = self.with_shared(|_, random| others.sample(random, MAX_STRANGERS));
+        plan.extend(drawn.into_iter().map(|node| Planned {
+            candidate: Candidate {
+                node: node.id.clone(),
+                tier: Tier::between(&self.locality, &node.locality),
+                relay: false,
+            },
+            standing: Standing::default(),
+            why: "may know the owners".into(),
+        }));
+    }
+
     /// One try of one candidate, and of another beside it if it takes long: the service's answer, or `None` after each
     /// outcome was noted.
     async fn try_one(
@@ -228,8 +252,7 @@ impl Router {
             return None;
         };
         let mut under_way = UnderWay::new(self, attempt);
-        let mut hedge_at =
-            hedge_after.filter(|_| driven.replay.is_in_hand()).map(|after| Instant::now() + after);
+        let mut hedge_at = hedge_after.map(|after| Instant::now() + after);
         let mut hedge = None;
         while !under_way.is_empty() {
             let mut changed = pin!(self.changes.next(slot));
@@ -245,7 +268,8 @@ impl Router {
                 () = tokio::time::sleep_until(hedge_at.unwrap_or_else(Instant::now)), if hedge_at.is_some() => {
                     hedge_at = None;
                     let now = self.now();
-                    if let Some(other) = self.with_shared(|shared, _| driven.plan.hedge(now, shared))
+                    if driven.replay.is_in_hand()
+                        && let Some(other) = self.with_shared(|shared, _| driven.plan.hedge(now, shared))
                         && let Some(attempt) = self.prepare(driven, other.clone(), believed, timeout).await
                     {
                         hedge = Some(other.node);

@@ -2,7 +2,7 @@
 //!
 //! A body in hand is cloned. A streaming one is sent as it comes, and a copy of its beginning is kept: as long
 //! as all that was read is kept, another attempt can begin with the copy and go on with the stream (the idea of
-//! linkerd2-proxy's `ReplayBody`). Past [`MAX_KEPT`] bytes it can't, and only a body nobody has read yet may
+//! linkerd2-proxy's `ReplayBody`). Once the whole stream was read and kept, two attempts may even run at a time. Past [`MAX_KEPT`] bytes it can't, and only a body nobody has read yet may
 //! be sent again.
 
 use std::pin::Pin;
@@ -42,6 +42,7 @@ struct Stream {
     kept: Vec<u8>,
     read: usize,
     trailers: Option<http::HeaderMap>,
+    ended: bool,
 }
 
 /// What nobody has read yet.
@@ -60,15 +61,18 @@ impl Replay {
             Source::InHand(bytes.clone())
         } else {
             let rest = Rest::Here(body);
-            let stream = Stream { rest, kept: Vec::new(), read: 0, trailers: None };
+            let stream = Stream { rest, kept: Vec::new(), read: 0, trailers: None, ended: false };
             Source::Stream(Arc::new(Shared { stream: Mutex::new(stream), let_go: Notify::new() }))
         };
         Self { parts, source }
     }
 
     /// Whether the whole body is in hand, so that two attempts may run at a time.
-    pub(crate) const fn is_in_hand(&self) -> bool {
-        matches!(self.source, Source::InHand(_))
+    pub(crate) fn is_in_hand(&self) -> bool {
+        match &self.source {
+            Source::InHand(_) => true,
+            Source::Stream(shared) => shared.stream.lock().is_in_hand(),
+        }
     }
 
     /// The request for the next attempt, as soon as the one before has let go of it, or `None` if too much of its body
@@ -77,9 +81,16 @@ impl Replay {
         let body = match &self.source {
             Source::InHand(bytes) => Body::from(bytes.clone()),
             Source::Stream(shared) => {
-                let rest = Some(shared.borrow().await?);
+                let in_hand = shared.stream.lock().is_in_hand();
+                let rest = if in_hand { None } else { Some(shared.borrow().await?) };
                 let kept = Bytes::copy_from_slice(&shared.stream.lock().kept);
-                Body::new(Attempt { shared: Arc::clone(shared), kept, rest, trailed: false })
+                Body::new(Attempt {
+                    shared: Arc::clone(shared),
+                    kept,
+                    rest,
+                    borrowed: !in_hand,
+                    trailed: false,
+                })
             }
         };
         let mut request = http::Request::new(body);
@@ -87,6 +98,13 @@ impl Replay {
         *request.uri_mut() = self.parts.uri.clone();
         *request.headers_mut() = self.parts.headers.clone();
         Some(request)
+    }
+}
+
+impl Stream {
+    /// Whether all of it was read and kept.
+    const fn is_in_hand(&self) -> bool {
+        self.ended && self.read <= MAX_KEPT
     }
 }
 
@@ -119,7 +137,9 @@ impl Shared {
 struct Attempt {
     shared: Arc<Shared>,
     kept: Bytes,
+    /// The stream, if this borrowed it and it has not failed.
     rest: Option<Body>,
+    borrowed: bool,
     trailed: bool,
 }
 
@@ -135,7 +155,9 @@ impl HttpBody for Attempt {
         if !this.kept.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.kept)))));
         }
-        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
+        let Some(rest) = &mut this.rest else {
+            return Poll::Ready(if this.borrowed { None } else { this.kept_trailers() });
+        };
         match ready!(Pin::new(rest).poll_frame(cx)) {
             Some(Ok(frame)) => {
                 this.keep(&frame);
@@ -145,7 +167,10 @@ impl HttpBody for Attempt {
                 this.rest = None;
                 Poll::Ready(Some(Err(error)))
             }
-            None => Poll::Ready(this.kept_trailers()),
+            None => {
+                this.shared.stream.lock().ended = true;
+                Poll::Ready(this.kept_trailers())
+            }
         }
     }
 
@@ -162,6 +187,7 @@ impl Attempt {
             stream.trailers = Some(trailers.clone());
             self.trailed = true;
         }
+        stream.ended |= self.rest.as_ref().is_some_and(HttpBody::is_end_stream);
         let Some(data) = frame.data_ref() else { return };
         stream.read = stream.read.saturating_add(data.len());
         if stream.read <= MAX_KEPT {
@@ -183,6 +209,9 @@ impl Attempt {
 /// Gives the stream back for the next attempt, if all that was read of it is kept.
 impl Drop for Attempt {
     fn drop(&mut self) {
+        if !self.borrowed {
+            return;
+        }
         let mut stream = self.shared.stream.lock();
         stream.rest = match self.rest.take() {
             Some(rest) if stream.read <= MAX_KEPT => Rest::Here(rest),
@@ -227,11 +256,42 @@ mod tests {
                 broken.frame().await;
             }
             let mut next = pin!(replay.attempt());
-            assert!(next.as_mut().now_or_never().is_none(), "two attempts at once would share one stream");
+            let early = next.as_mut().now_or_never();
+            assert_eq!(early.is_some(), replay.is_in_hand(), "two attempts at once would share one stream");
             drop(broken);
-            let (len, end) = read(next.await.unwrap()).await;
+            let next = match early {
+                Some(next) => next,
+                None => next.await,
+            };
+            let (len, end) = read(next.unwrap()).await;
             assert_eq!((len, end), (30, Some(trailers.clone())), "after {frames_read} frames");
         }
+    }
+
+    #[tokio::test]
+    async fn a_small_stream_that_was_read_may_be_sent_twice_at_a_time() {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("end", "1".parse().unwrap());
+        let replay = stream(vec![data(10), data(20), Frame::trailers(trailers.clone())]);
+        let mut first = replay.attempt().await.unwrap().into_body();
+        for in_hand in [false, false, false] {
+            assert_eq!(replay.is_in_hand(), in_hand);
+            first.frame().await;
+        }
+        assert!(first.frame().await.is_none());
+        assert!(replay.is_in_hand());
+        let second = replay.attempt().now_or_never().unwrap().unwrap();
+        assert_eq!(read(second).await, (30, Some(trailers.clone())));
+        drop(first);
+        assert_eq!(read(replay.attempt().await.unwrap()).await, (30, Some(trailers)));
+    }
+
+    #[tokio::test]
+    async fn a_large_stream_is_never_in_hand() {
+        let replay = stream(vec![data(MAX_KEPT), data(1)]);
+        let body = replay.attempt().await.unwrap().into_body();
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), MAX_KEPT + 1);
+        assert!(!replay.is_in_hand());
     }
 
     #[tokio::test]

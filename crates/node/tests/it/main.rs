@@ -22,18 +22,16 @@ mod wrong_input;
 
 /// One test on each wire that this build has.
 macro_rules! on_each_wire {
-    ($name:ident $(, ignore = $why:literal)?) => {
+    ($name:ident) => {
         mod $name {
             #[cfg(feature = "grpc")]
             #[tokio::test(flavor = "multi_thread")]
-            $(#[ignore = $why])?
             async fn over_grpc() {
                 super::$name("grpc").await;
             }
 
             #[cfg(feature = "quic")]
             #[tokio::test(flavor = "multi_thread")]
-            $(#[ignore = $why])?
             async fn over_quic() {
                 super::$name("quic").await;
             }

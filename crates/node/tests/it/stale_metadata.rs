@@ -45,11 +45,7 @@ async fn stale_metadata(wire: &'static str) {
     story.touches_all("a primary that does not exist", Case::of(&[3, 4])).await;
 }
 
-on_each_wire!(
-    a_table_that_names_nobody_who_exists_is_corrected_by_whoever_knows_better,
-    ignore =
-        "an entry whose table names only nodes that can't be reached asks nobody else until the deadline"
-);
+on_each_wire!(a_table_that_names_nobody_who_exists_is_corrected_by_whoever_knows_better);
 async fn a_table_that_names_nobody_who_exists_is_corrected_by_whoever_knows_better(wire: &'static str) {
     let mut story = Story::start(wire).await;
     story.forget_the_table(4).await;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use homing_router::GROUP_PATH;
+use homing_types::Access;
 use tokio::sync::Semaphore;
 
-use crate::support::{Cluster, Fault, Served, eventually, group, large_group, settle, slot};
+use crate::support::{Cluster, Fault, Served, call, eventually, group, large_group, settle, slot};
 
 const NODES: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 
@@ -31,6 +32,24 @@ async fn a_node_that_wrongly_believes_in_an_owner_serves_and_learns() {
     assert_eq!(cluster.epoch("a2"), 6);
     assert_eq!(Served::of(&cluster.read("a2").await), Served::by_primary("c1", 1, 6));
     assert_eq!(Served::of(&cluster.write("a2").await), Served::by_primary("c1", 1, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_believes_in_nobody_who_exists_serves_and_learns() {
+    let cluster = Cluster::of(NODES);
+    for (id, owners) in [("a1", &["gone"][..]), ("a2", &["gone", "lost"])] {
+        cluster.learns(id, group(2, owners));
+    }
+    for id in ["b1", "b2", "c1"] {
+        cluster.learns(id, group(6, &["c1"]));
+    }
+    for access in Access::ALL {
+        let served = Served::of(&cluster.call("a1", call(access)).await);
+        assert_eq!((served.by.as_str(), served.epoch), ("c1", 6), "{access}");
+        assert!(served.hops <= 2, "{served:?}");
+    }
+    assert_eq!(cluster.epoch("a1"), 6);
+    assert_eq!(Served::of(&cluster.write("a1").await), Served::by_primary("c1", 1, 6));
 }
 
 #[tokio::test(start_paused = true)]
