@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use homing_types::{Outcome, Time};
+use homing_types::{Access, Outcome, Time};
 use rand_core::Rng;
 
 use crate::breaker::{Breaker, Passage};
@@ -114,15 +114,20 @@ impl Health {
 impl Sign {
     /// What an attempt says of its peer that ended with `outcome`, or with an answer. `replied`: the peer said so itself; else
     /// the transport found out.
+    ///
+    /// Where only the primary serves, what it says itself doesn't count: there is nobody to spare it for, and a detour would
+    /// lead back to it. What befell the way to it counts, since a relay may know another.
     #[must_use]
-    pub const fn of(outcome: Option<Outcome>, replied: bool) -> Self {
+    pub const fn of(outcome: Option<Outcome>, replied: bool, access: Access) -> Self {
         match outcome {
             None => Self::Good,
             Some(Outcome::NotSent | Outcome::MaybeSent) if !replied => Self::Bad,
-            Some(Outcome::Overloaded) => Self::Bad,
-            Some(Outcome::NotReady | Outcome::MaybeSent | Outcome::Expired) => Self::Unwell,
-            // Of the next node on the way, of this node's table, or of the request.
-            Some(Outcome::NotSent | Outcome::NotOwner | Outcome::Refused) => Self::None,
+            Some(Outcome::Overloaded) if access.any_replica() => Self::Bad,
+            Some(Outcome::NotReady | Outcome::MaybeSent | Outcome::Expired) if access.any_replica() => {
+                Self::Unwell
+            }
+            // Of the next node on the way, of this node's table, of the request, or of a space.
+            Some(_) => Self::None,
         }
     }
 }
@@ -136,7 +141,6 @@ mod tests {
 
     #[test]
     fn what_a_peer_says_of_one_space_is_told_from_what_befell_the_peer() {
-        assert_eq!(Sign::of(None, true), Sign::Good);
         for (outcome, from_peer, from_transport) in [
             (Outcome::NotSent, Sign::None, Sign::Bad),
             (Outcome::MaybeSent, Sign::Unwell, Sign::Bad),
@@ -146,8 +150,13 @@ mod tests {
             (Outcome::Expired, Sign::Unwell, Sign::Unwell),
             (Outcome::Refused, Sign::None, Sign::None),
         ] {
-            assert_eq!(Sign::of(Some(outcome), true), from_peer, "{outcome}");
-            assert_eq!(Sign::of(Some(outcome), false), from_transport, "{outcome}");
+            assert_eq!(Sign::of(Some(outcome), true, Access::Read), from_peer, "{outcome}");
+            assert_eq!(Sign::of(Some(outcome), false, Access::Read), from_transport, "{outcome}");
+            assert_eq!(Sign::of(Some(outcome), true, Access::Write), Sign::None, "{outcome}");
+        }
+        for access in Access::ALL {
+            assert_eq!(Sign::of(None, true, access), Sign::Good);
+            assert_eq!(Sign::of(Some(Outcome::MaybeSent), false, access), Sign::Bad);
         }
     }
 

@@ -114,7 +114,8 @@ impl Router {
         let node = candidate.node;
         let slot = routed.space.key().slot();
         let believed = routed.believed;
-        let observed = self.observe(&node, routed.access);
+        let access = routed.access;
+        let observed = self.observe(&node, access);
         let started = Instant::now();
         let sent = if node == self.me {
             // What a wire does for a request that crosses it.
@@ -131,7 +132,7 @@ impl Router {
             Err(error) => (outcome_of(error), false),
         };
         let took = started.elapsed();
-        observed.ended(Sign::of(reply.head.outcome, replied));
+        observed.ended(Sign::of(reply.head.outcome, replied, access));
         self.counters.attempted(reply.head.outcome);
         let taught = self.learn_from_reply(&node, slot, believed, &reply.head, deadline).await;
         record(&span, &reply.head);

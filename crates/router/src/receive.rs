@@ -219,13 +219,14 @@ impl Router {
         let routed = Routed { group: self.carried_group(slot), ..routed };
         let deadline = deadline.unwrap_or_else(|| Instant::now() + self.options.call.deadline);
         let patience = deadline.saturating_duration_since(Instant::now());
-        let observed = self.observe(&next.node, routed.access);
+        let access = routed.access;
+        let observed = self.observe(&next.node, access);
         let sent = self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await;
         let (mut reply, who) = match sent {
             Ok(reply) => (reply, Some(&next.node)),
             Err(error) => (outcome_of(error), None),
         };
-        observed.ended(Sign::of(reply.head.outcome, who.is_some()));
+        observed.ended(Sign::of(reply.head.outcome, who.is_some(), access));
         if let Some(node) = who {
             self.learn_from_reply(node, slot, believed, &reply.head, deadline).await;
         }
