@@ -35,6 +35,7 @@ pub(crate) fn read(headers: &mut HeaderMap, now: Instant) -> Result<Call, HeadEr
         access: headers::read_access(headers)?,
         deadline: timeout(headers)?.map(|timeout| now + timeout.min(MAX_TIMEOUT)),
         idempotency_key: headers::read_idempotency_key(headers)?,
+        max_age: headers::read_max_age(headers)?,
         retry: retry(headers)?,
         traceparent: headers::read_traceparent(headers),
     };
@@ -99,6 +100,9 @@ fn tell(headers: &mut HeaderMap, head: &ReplyHead, attempts: u32) {
     }
     if let Some(role) = head.role {
         headers.insert(headers::ROLE, HeaderValue::from_static(role.as_str()));
+    }
+    if let Some(age) = head.age {
+        headers::write_age(age, headers);
     }
     headers.insert(headers::HOPS, u16::from(head.hops).into());
     headers.insert(headers::EPOCH, head.epoch.number().into());

@@ -35,8 +35,8 @@ pub use wires::{WIRES, Wire, WireError};
 /// The headers by which a caller and a node speak.
 pub mod headers {
     pub use homing_transport::wire::headers::{
-        ACCESS, ATTEMPTS, EPOCH, GRPC_TIMEOUT, HOPS, IDEMPOTENCY_KEY, OUTCOME, ROLE, SERVED_BY, SPACE,
-        SPACE_BIN, TIMEOUT_MS, write_space,
+        ACCESS, AGE_MS, ATTEMPTS, EPOCH, GRPC_TIMEOUT, HOPS, IDEMPOTENCY_KEY, MAX_AGE_MS, OUTCOME, ROLE,
+        SERVED_BY, SPACE, SPACE_BIN, TIMEOUT_MS, write_space,
     };
 }
 
@@ -46,8 +46,8 @@ pub use homing_failover::{
 pub use homing_placement as placement;
 pub use homing_router::{
     Answer, Authority, Call, CallError, Deadline, Declined, DirectError, DirectService, Directory, Gate,
-    Granted, HttpService, Node as Member, OpenGate, Peers, Placed, PoolOptions, Route, Router, RouterOptions,
-    Service, StaticAuthority, decline,
+    Granted, HttpService, MaxAge, Node as Member, OpenGate, Peers, Placed, PoolOptions, Route, Router,
+    RouterOptions, Service, StaticAuthority, decline,
 };
 pub use homing_routing_table as routing_table;
 #[cfg(feature = "ca")]

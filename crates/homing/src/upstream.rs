@@ -18,7 +18,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Each request bears its grant: `homing-space` (or `homing-space-bin`), `homing-access`, `homing-role`, `homing-epoch`
 /// and, if it has one, `homing-idempotency-key`; and the time that is left for its answer: `homing-timeout-ms` and, for
 /// gRPC, `grpc-timeout`. A retry bears `homing-attempt`: a service that calls on through another Homing passes that on, as
-/// it does `traceparent`, and its calls are not retried there once more. The service compares the epoch with the highest it has seen for the space, and refuses
+/// it does `traceparent`, and its calls are not retried there once more. A read may bear `homing-max-age-ms`, and its
+/// answer at a replica says how old it may be with `homing-age-ms`. The service compares the epoch with the highest it has seen for the space, and refuses
 /// a lower one.
 #[derive(Clone)]
 pub struct Upstream {
@@ -60,7 +61,7 @@ impl Service for Upstream {
 
 /// The request with what the service has to know of it as headers.
 fn bear(granted: Granted) -> http::Request<Body> {
-    let Granted { grant, access, deadline, idempotency_key, mut request } = granted;
+    let Granted { grant, access, deadline, idempotency_key, max_age, mut request } = granted;
     let left = deadline.saturating_duration_since(Instant::now());
     let grpc = is_grpc(request.headers());
     let map = request.headers_mut();
@@ -74,6 +75,9 @@ fn bear(granted: Granted) -> http::Request<Body> {
     }
     if let Some(key) = idempotency_key {
         put(map, headers::IDEMPOTENCY_KEY, &key.to_string());
+    }
+    if let Some(max_age) = max_age {
+        headers::write_max_age(max_age, map);
     }
     request
 }
@@ -102,7 +106,9 @@ mod tests {
             let grant =
                 Grant { space: space.clone(), role: Role::Primary, epoch: Epoch::new(7), valid_until: None };
             let deadline = Instant::now() + Duration::from_millis(1_500);
-            let granted = Granted { grant, access: Access::Read, deadline, idempotency_key: None, request };
+            let max_age = Some(Duration::from_millis(250));
+            let access = Access::Read;
+            let granted = Granted { grant, access, deadline, idempotency_key: None, max_age, request };
             let mut request = bear(granted);
             assert_eq!(headers::read_required_space(request.headers_mut()), Ok(space));
             for (header, value) in [
@@ -110,6 +116,7 @@ mod tests {
                 ("homing-role", "primary"),
                 ("homing-epoch", "7"),
                 ("homing-timeout-ms", "1500"),
+                ("homing-max-age-ms", "250"),
                 ("grpc-timeout", "1500m"),
             ] {
                 assert_eq!(request.headers()[header], value);

@@ -7,6 +7,7 @@
 mod absent;
 mod desk;
 mod follow;
+mod heard;
 mod replica;
 mod service;
 mod task;
@@ -21,6 +22,7 @@ use homing_types::NodeId;
 use crate::Store;
 use crate::generated::kv::kv_server::KvServer;
 use desk::Desk;
+use heard::Heard;
 use service::Rpc;
 use writer::Writer;
 
@@ -44,6 +46,7 @@ struct Shared {
     writer: Writer,
     me: NodeId,
     peers: Arc<dyn Peers>,
+    heard: Heard,
 }
 
 impl Kv {
@@ -55,7 +58,7 @@ impl Kv {
     pub fn new(store: Store, me: NodeId, peers: Arc<dyn Peers>) -> std::io::Result<Self> {
         let store = Arc::new(store);
         let writer = Writer::start(Arc::clone(&store))?;
-        let shared = Arc::new(Shared { store, writer, me, peers });
+        let shared = Arc::new(Shared { store, writer, me, peers, heard: Heard::default() });
         let desk = Arc::new(Desk::new(Arc::clone(&shared)));
         let rpc = Rpc::new(Arc::clone(&shared), Arc::clone(&desk));
         Ok(Self { shared, desk, service: HttpService::new(KvServer::new(rpc)).deduping() })

@@ -39,6 +39,8 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// Names a write, so that its retry is known.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The oldest answer of a replica that will do; `None` for any.
+    pub max_age: Option<Duration>,
     /// Whether this is somebody's retry already. It gets none here, or layers of retries would multiply.
     pub retry: bool,
     /// W3C Trace Context, carried along.
@@ -308,6 +310,7 @@ impl Router {
             relay: candidate.relay,
             attempt: plan.attempts().saturating_add(call.retry.into()),
             idempotency_key: call.idempotency_key,
+            max_age: call.max_age,
             group: bytes::Bytes::new(),
         };
         let traceparent = call.traceparent.clone();

@@ -15,7 +15,7 @@ use crate::{Declined, Granted, Service};
 /// Makes a tower service over HTTP, so any tonic server or router, a [`Service`].
 ///
 /// The request's extensions bear its [`Grant`](homing_types::Grant), its [`Access`](homing_types::Access), its
-/// [`Deadline`], and its [`IdempotencyKey`](homing_types::IdempotencyKey) if it has one. A handler that can't execute now
+/// [`Deadline`], and its [`IdempotencyKey`](homing_types::IdempotencyKey) and [`MaxAge`] if it has them. A handler that can't execute now
 /// calls [`decline`].
 #[derive(Debug, Clone)]
 pub struct HttpService<S> {
@@ -41,6 +41,10 @@ impl<S> HttpService<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(pub Instant);
 
+/// The oldest answer of a replica that will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxAge(pub Duration);
+
 /// Where a handler leaves word that it declines.
 #[derive(Debug, Clone, Default)]
 struct Word(Arc<OnceLock<Declined>>);
@@ -65,13 +69,16 @@ where
         let mut inner = self.inner.clone();
         Box::pin(async move {
             let word = Word::default();
-            let Granted { grant, access, deadline, idempotency_key, mut request } = granted;
+            let Granted { grant, access, deadline, idempotency_key, max_age, mut request } = granted;
             let extensions = request.extensions_mut();
             extensions.insert(grant);
             extensions.insert(access);
             extensions.insert(Deadline(deadline));
             if let Some(key) = idempotency_key {
                 extensions.insert(key);
+            }
+            if let Some(max_age) = max_age {
+                extensions.insert(MaxAge(max_age));
             }
             extensions.insert(word.clone());
             let answered = match poll_fn(|cx| inner.poll_ready(cx)).await {

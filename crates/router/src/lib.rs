@@ -33,7 +33,7 @@ pub use call::{Answer, Call};
 pub use directory::{Directory, Node};
 pub use error::{CallError, Tried};
 pub use explain::{Placed, Route};
-pub use http_service::{Deadline, HttpService, decline};
+pub use http_service::{Deadline, HttpService, MaxAge, decline};
 pub use learn::GROUP_PATH;
 pub use pool::{Pool, PoolOptions};
 pub use router::{Router, RouterBuilder, RouterOptions};

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use homing_failover::Sign;
 use homing_routing_table::{Decision, Known, Pull, Received, receive};
-use homing_transport::wire::headers::{ATTEMPT, TRACEPARENT};
+use homing_transport::wire::headers::{self, ATTEMPT, TRACEPARENT};
 use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
-use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, SpaceKey, Twin};
+use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, Role, SpaceKey, Twin};
 use http::HeaderValue;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
@@ -186,9 +186,13 @@ impl Router {
             access: arrived.routed.access,
             deadline: now + homing_failover::shrink(deadline - now),
             idempotency_key: arrived.routed.idempotency_key,
+            max_age: arrived.routed.max_age,
             request,
         };
         match service.call(granted).await {
+            Ok(response) if head.role == Some(Role::Replica) => {
+                of_replica(head, response, arrived.routed.max_age)
+            }
             Ok(response) => Reply { head, response },
             Err(Declined { execution: Execution::No, retry_after, reason }) => {
                 retry_later(Outcome::NotReady, retry_after, reason)
@@ -295,6 +299,23 @@ impl Router {
             }
             Err(reply) => reply,
         }
+    }
+}
+
+/// The answer of a replica, with how old it may be; or that it is too old.
+fn of_replica(head: ReplyHead, mut response: http::Response<Body>, max_age: Option<Duration>) -> Reply {
+    let age = headers::read_age(response.headers_mut()).unwrap_or_default();
+    match (age, max_age) {
+        (Some(age), Some(max_age)) if age > max_age => {
+            let reason =
+                format!("the replica last heard from its primary {age:.1?} ago, max-age is {max_age:.1?}");
+            retry_later(Outcome::NotReady, SOON, reason)
+        }
+        (None, Some(_)) => {
+            let reason = "the replica doesn't know how old its answer is, and there is a max-age";
+            retry_later(Outcome::NotReady, SOON, reason.to_owned())
+        }
+        _ => Reply { head: ReplyHead { age, ..head }, response },
     }
 }
 

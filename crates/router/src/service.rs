@@ -36,6 +36,9 @@ pub struct Granted {
     pub deadline: Instant,
     /// Names the write.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The oldest answer of a replica that will do. A replica says how old its own may be with the header `homing-age-ms`; one
+    /// that doesn't, or that is too old, counts as not ready.
+    pub max_age: Option<Duration>,
     /// The request.
     pub request: http::Request<Body>,
 }

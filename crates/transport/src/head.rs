@@ -43,6 +43,8 @@ pub struct Routed {
     pub attempt: u32,
     /// Names the write, so that a retry of it is known.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The oldest answer of a replica that will do; `None` for any.
+    pub max_age: Option<Duration>,
     /// The group that a forward rests on, as the table encodes it. Empty if none came along.
     pub group: Bytes,
 }
@@ -60,6 +62,8 @@ pub struct ReplyHead {
     pub served_by: Option<NodeId>,
     /// In which role.
     pub role: Option<Role>,
+    /// How old a replica's answer may be: the time since it last heard from its primary. `None` if it doesn't say.
+    pub age: Option<Duration>,
     /// How often the request crossed between nodes.
     pub hops: u8,
     /// The epoch under which it was executed, or that the replier believes in.

@@ -58,9 +58,16 @@ impl Replica {
         if let Some(refusal) = self.fence(request) {
             return Ok(Err(refusal));
         }
-        let request = Arc::clone(request);
-        match self.shared.writer.run(move |batch| batch.handle(&request)).await {
-            Ok(standing) => Ok(Ok(standing)),
+        let arrived = Instant::now();
+        let handled = Arc::clone(request);
+        match self.shared.writer.run(move |batch| batch.handle(&handled)).await {
+            Ok(standing) => {
+                // Only a primary sends what is to be taken.
+                if request.kind != RequestKind::Ask {
+                    self.shared.heard.note(&request.space, request.epoch, arrived);
+                }
+                Ok(Ok(standing))
+            }
             Err(WriteError::Refused(refusal)) => Ok(Err(refusal)),
             Err(error @ WriteError::Broken) => Err(error.to_string()),
         }

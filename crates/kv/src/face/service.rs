@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use homing_router::{Deadline, Declined, decline};
+use homing_router::{Deadline, Declined, MaxAge, decline};
+use homing_transport::wire::headers::write_age;
 use homing_types::{Access, Grant, IdempotencyKey, Role};
 use http::Extensions;
 use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::desk::{WriteFailed, not_executed};
-use super::{Desk, Shared, absent};
+use super::{Desk, Shared, absent, heard};
 use crate::generated::kv as proto;
 use crate::generated::kv::kv_server::Kv as KvRpc;
-use crate::{Applied, Key, LimitError, Op, OpError, Page, Position, Refusal, Store, Value};
+use crate::{Applied, Item, Key, LimitError, Listing, Op, OpError, Page, Position, Refusal, Store, Value};
 
 /// What the router says about a request, on its way through tonic.
 struct Call {
@@ -21,6 +23,7 @@ struct Call {
     access: Access,
     deadline: Instant,
     idempotency_key: Option<IdempotencyKey>,
+    max_age: Option<Duration>,
     extensions: Extensions,
 }
 
@@ -68,9 +71,39 @@ impl Rpc {
         })
     }
 
+    /// Reads, and says how old the answer may be.
+    async fn read<T: Default + PartialEq + Send + 'static, M>(
+        &self,
+        call: &Call,
+        read: impl Fn(&Store, &Grant) -> Result<T, OpError> + Send + Sync + 'static,
+        answer: impl FnOnce(T) -> M,
+    ) -> Result<Response<M>, Status> {
+        let Grant { space, role, epoch, .. } = &call.grant;
+        let not_now = |why: String| {
+            call.decline(not_executed(format!("{}, the space {space:?}: {why}", self.shared.me)))
+        };
+        if let (Role::Replica, Some(max_age)) = (role, call.max_age) {
+            heard::hear(&self.shared, &call.grant, max_age, call.deadline).await.map_err(&not_now)?;
+        }
+        let age = self.shared.heard.age(space, *epoch).filter(|_| *role == Role::Replica);
+        let shown = self.read_here(call, read).await?;
+        if call.access == Access::ReadPrimary
+            && self.shared.peers.owners(space.key()).is_none_or(|(now, _)| now != *epoch)
+        {
+            return Err(not_now("it was replaced while it read".to_owned()));
+        }
+        let mut response = Response::new(answer(shown));
+        if let Some(age) = age {
+            let mut headers = std::mem::take(response.metadata_mut()).into_headers();
+            write_age(age, &mut headers);
+            *response.metadata_mut() = MetadataMap::from_headers(headers);
+        }
+        Ok(response)
+    }
+
     /// Reads off the runtime's threads. If this copy doesn't know what is committed, or holds nothing, it finds out first
     /// whether that is all there is.
-    async fn read<T: Default + PartialEq + Send + 'static>(
+    async fn read_here<T: Default + PartialEq + Send + 'static>(
         &self,
         call: &Call,
         read: impl Fn(&Store, &Grant) -> Result<T, OpError> + Send + Sync + 'static,
@@ -134,7 +167,7 @@ impl KvRpc for Rpc {
         let key = Key::new(key).map_err(invalid)?;
         let read =
             move |store: &Store, grant: &Grant| store.read(&grant.space, grant.epoch, grant.role, &key);
-        let response = match self.read(&call, read).await? {
+        let answer = |item: Option<Item>| match item {
             Some(item) => proto::GetResponse {
                 found: true,
                 value: item.value.bytes().clone(),
@@ -142,7 +175,7 @@ impl KvRpc for Rpc {
             },
             None => proto::GetResponse::default(),
         };
-        Ok(Response::new(response))
+        self.read(&call, read, answer).await
     }
 
     async fn list(
@@ -153,13 +186,15 @@ impl KvRpc for Rpc {
         let page = Page::new(prefix, after, limit).map_err(invalid)?;
         let read =
             move |store: &Store, grant: &Grant| store.list(&grant.space, grant.epoch, grant.role, &page);
-        let listing = self.read(&call, read).await?;
-        let items = listing.items.into_iter().map(|listed| proto::Item {
-            key: listed.key.bytes().clone(),
-            version: Some(listed.version.into()),
-            size: listed.size,
-        });
-        Ok(Response::new(proto::ListResponse { items: items.collect(), more: listing.more }))
+        let answer = |listing: Listing| {
+            let items = listing.items.into_iter().map(|listed| proto::Item {
+                key: listed.key.bytes().clone(),
+                version: Some(listed.version.into()),
+                size: listed.size,
+            });
+            proto::ListResponse { items: items.collect(), more: listing.more }
+        };
+        self.read(&call, read, answer).await
     }
 }
 
@@ -172,7 +207,8 @@ fn open<T>(request: Request<T>) -> Result<(Call, T), Status> {
         return Err(Status::internal("the request did not come by way of the router"));
     };
     let idempotency_key = extensions.get().copied();
-    Ok((Call { grant, access, deadline, idempotency_key, extensions }, message))
+    let max_age = extensions.get().map(|MaxAge(max_age)| *max_age);
+    Ok((Call { grant, access, deadline, idempotency_key, max_age, extensions }, message))
 }
 
 /// How far a key lies in the future, if it is too far. A space remembers its newest keys and refuses older ones, so the keys

@@ -153,7 +153,15 @@ impl Cluster {
         let role = if *owners.primary() == id(node) { Role::Primary } else { Role::Replica };
         let grant = Grant { space: Space::new("acme").unwrap(), role, epoch, valid_until: None };
         let kv = Arc::clone(&self.nodes[node].kv);
-        Caller { kv, grant, access, key: None, patience: Duration::from_secs(20), declined: Arc::default() }
+        Caller {
+            kv,
+            grant,
+            access,
+            key: None,
+            max_age: None,
+            patience: Duration::from_secs(20),
+            declined: Arc::default(),
+        }
     }
 
     pub(crate) fn primary(&self) -> Caller {
@@ -168,6 +176,7 @@ pub(crate) struct Caller {
     pub(crate) grant: Grant,
     pub(crate) access: Access,
     pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) max_age: Option<Duration>,
     pub(crate) patience: Duration,
     pub(crate) declined: Arc<Mutex<Option<Declined>>>,
 }
@@ -201,6 +210,18 @@ impl Caller {
 
     pub(crate) fn key(self, n: u64) -> Self {
         Self { key: Some(idempotency_key(n)), ..self }
+    }
+
+    pub(crate) fn max_age(self, max_age: Duration) -> Self {
+        Self { max_age: Some(max_age), ..self }
+    }
+
+    /// How old the answer to a read of `key` says it may be.
+    pub(crate) async fn age(&self, key: &str) -> Result<Option<Duration>, Failed> {
+        let request = GetRequest { key: key.to_owned().into() };
+        let response = self.client().get(request).await.map_err(|status| self.failed(status))?;
+        let age = response.metadata().get("homing-age-ms").map(|age| age.to_str().unwrap().parse().unwrap());
+        Ok(age.map(Duration::from_millis))
     }
 
     pub(crate) fn space(self, space: &str) -> Self {
@@ -265,6 +286,7 @@ impl tonic::codegen::Service<http::Request<tonic::body::Body>> for Caller {
                 access: caller.access,
                 deadline: Instant::now() + caller.patience,
                 idempotency_key: caller.key,
+                max_age: caller.max_age,
                 request: request.map(Body::new),
             };
             caller.kv.call(granted).await.inspect_err(|declined| {

@@ -7,6 +7,7 @@ mod cluster;
 mod support;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use homing_kv::proto::{ListRequest, Version};
 use homing_types::{Access, Epoch, Execution, Grant, IdempotencyKey, Role};
@@ -367,4 +368,41 @@ async fn a_key_from_the_future_is_refused_before_it_shuts_out_the_others() {
     assert_eq!(code, Code::InvalidArgument);
     assert!(text.contains("set the clock"), "{text}");
     assert_eq!(cluster.primary().get("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_replica_says_how_old_its_answer_may_be_and_asks_its_primary_when_that_is_too_old() {
+    let cluster = Cluster::new();
+    cluster.primary().put("k", "v").await.unwrap();
+    assert_eq!(cluster.primary().age("k").await.unwrap(), None, "what the primary shows is never old");
+    let replica = cluster.at("n2", Access::Read);
+    let age = replica.age("k").await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(replica.age("k").await.unwrap().unwrap() >= age + Duration::from_millis(20));
+    let bound = Duration::from_millis(10);
+    assert!(
+        replica.clone().max_age(bound).age("k").await.unwrap().unwrap() <= bound + Duration::from_secs(1)
+    );
+
+    cluster.down("n1");
+    let minute = replica.clone().max_age(Duration::from_secs(60));
+    assert_eq!(minute.get("k").await.unwrap().unwrap().0, "v", "new enough");
+    tokio::time::sleep(bound).await;
+    let declined = replica.clone().max_age(bound).get("k").await.unwrap_err().declined();
+    assert_eq!(declined.execution, Execution::No);
+    assert!(declined.reason.contains("new enough"), "{}", declined.reason);
+    assert_eq!(replica.get("k").await.unwrap().unwrap().0, "v", "without a bound any answer will do");
+}
+
+#[tokio::test]
+async fn a_replica_that_knows_of_other_owners_has_heard_nothing_of_their_primary_yet() {
+    let cluster = Cluster::new();
+    cluster.primary().put("k", "v").await.unwrap();
+    assert!(cluster.at("n2", Access::Read).age("k").await.unwrap().is_some());
+    for node in NODES {
+        cluster.learn(node, 2, owners("n3", &["n1", "n2"]));
+    }
+    let replica = cluster.at("n2", Access::Read);
+    assert_eq!(replica.age("k").await.unwrap(), None);
+    assert!(replica.clone().max_age(Duration::from_secs(1)).age("k").await.unwrap().is_some(), "it asks");
 }

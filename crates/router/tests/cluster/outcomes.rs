@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use homing_failover::Verdict;
+use homing_router::Call;
 use homing_routing_table::Group;
 use homing_types::{Access, Execution, Outcome};
 use http::StatusCode;
@@ -133,4 +134,23 @@ async fn a_connection_lost_in_the_middle_is_maybe_sent() {
         }
         cluster.until("a1 gave up", |log| log.given_up == 1).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_older_than_a_call_allows_is_none() {
+    let cluster = Cluster::knowing(["a1", "a2", "b1"], group(5, &["b1", "a1"]));
+    let (old, new) = (Duration::from_secs(2), Duration::from_secs(1));
+    let within = |max_age| Call { max_age, ..call(Access::Read) };
+    cluster.node("a1").service.always(Behaviour::Aged(old));
+    let any = cluster.call("a2", within(None)).await;
+    assert_eq!(Served::of(&any), Served::by_replica("a1", 1, 5));
+    assert_eq!(any.unwrap().head.age, Some(old));
+    let served = cluster.call("a2", within(Some(old))).await;
+    assert_eq!(Served::of(&served), Served::by_replica("a1", 1, 5));
+    let served = cluster.call("a2", within(Some(new))).await;
+    assert_eq!(Served::of(&served), Served::by_primary("b1", 1, 5).after(2));
+    assert_eq!(served.unwrap().head.age, None);
+    // A service that says nothing of its age can't keep the bound at a replica.
+    cluster.node("a1").service.always(Behaviour::Answer);
+    assert_eq!(Served::of(&cluster.call("a2", within(Some(old))).await).by, "b1");
 }

@@ -86,6 +86,7 @@ pub(super) fn head() -> Head {
         relay: false,
         attempt: 1,
         idempotency_key: None,
+        max_age: None,
         group: Bytes::new(),
     };
     Head { kind: Kind::Routed(routed), remaining: None, traceparent: None }

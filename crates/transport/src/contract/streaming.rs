@@ -372,6 +372,7 @@ fn heads() -> Vec<Head> {
         relay: true,
         attempt: u32::MAX,
         idempotency_key: Some(IdempotencyKey::new(1_700_000_000_000, [0xfe; 10])),
+        max_age: Some(Duration::from_millis(1_500)),
         group: (0..=u8::MAX).collect::<Vec<u8>>().into(),
     };
     let longest = Routed {
@@ -399,6 +400,7 @@ fn reply_heads() -> Vec<ReplyHead> {
     let served = ReplyHead {
         served_by: Some(node("n3")),
         role: Some(Role::Replica),
+        age: Some(Duration::from_millis(250)),
         hops: 2,
         epoch: Epoch::new((7 << 48) | 12),
         correction: (0..=u8::MAX).rev().collect::<Vec<u8>>().into(),

@@ -34,6 +34,10 @@ pub const RELAY: HeaderName = HeaderName::from_static("homing-relay");
 pub const ATTEMPT: HeaderName = HeaderName::from_static("homing-attempt");
 /// Names the write: a UUIDv7.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("homing-idempotency-key");
+/// The oldest answer of a replica that will do, in milliseconds.
+pub const MAX_AGE_MS: HeaderName = HeaderName::from_static("homing-max-age-ms");
+/// How old a replica's answer may be, in milliseconds: the time since it last heard from its primary.
+pub const AGE_MS: HeaderName = HeaderName::from_static("homing-age-ms");
 /// The group that a forward rests on.
 pub const GROUP_BIN: HeaderName = HeaderName::from_static("homing-group-bin");
 /// The time left for the whole exchange, in microseconds.
@@ -116,6 +120,9 @@ fn write_routed(routed: &Routed, headers: &mut HeaderMap) {
     if let Some(key) = routed.idempotency_key {
         put(headers, IDEMPOTENCY_KEY, &key.to_string());
     }
+    if let Some(max_age) = routed.max_age {
+        write_max_age(max_age, headers);
+    }
     if !routed.group.is_empty() {
         put(headers, GROUP_BIN, &BASE64.encode(&routed.group));
     }
@@ -149,6 +156,7 @@ fn read_routed(headers: &mut HeaderMap) -> Result<Routed, HeadError> {
         relay: parsed(headers, RELAY, "use true or false")?.unwrap_or_default(),
         attempt: read_attempt(headers)?,
         idempotency_key: read_idempotency_key(headers)?,
+        max_age: read_max_age(headers)?,
         group: binary(headers, GROUP_BIN)?,
     })
 }
@@ -187,6 +195,33 @@ pub fn read_access(headers: &mut HeaderMap) -> Result<Access, HeadError> {
 /// [`HeadError`] if it is none.
 pub fn read_idempotency_key(headers: &mut HeaderMap) -> Result<Option<IdempotencyKey>, HeadError> {
     parsed(headers, IDEMPOTENCY_KEY, "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057")
+}
+
+/// Writes the oldest answer that will do, rounded down: what is told never allows more than what was said.
+pub fn write_max_age(max_age: Duration, headers: &mut HeaderMap) {
+    headers.insert(MAX_AGE_MS, HeaderValue::from(u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX)));
+}
+
+/// Takes the oldest answer that will do out of the headers.
+///
+/// # Errors
+/// [`HeadError`] if it is no number of milliseconds.
+pub fn read_max_age(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
+    Ok(number(headers, MAX_AGE_MS)?.map(Duration::from_millis))
+}
+
+/// Writes how old an answer may be, rounded up.
+pub fn write_age(age: Duration, headers: &mut HeaderMap) {
+    let millis = u64::try_from(age.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    headers.insert(AGE_MS, HeaderValue::from(millis));
+}
+
+/// Takes how old an answer may be out of the headers.
+///
+/// # Errors
+/// [`HeadError`] if it is no number of milliseconds.
+pub fn read_age(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
+    Ok(number(headers, AGE_MS)?.map(Duration::from_millis))
 }
 
 /// Takes the space out of the headers, in either form. Raw UTF-8 in [`SPACE`] is a name too.
@@ -268,6 +303,9 @@ pub fn write_reply_head(head: &ReplyHead, headers: &mut HeaderMap) {
     if let Some(role) = head.role {
         put(headers, ROLE, role.as_str());
     }
+    if let Some(age) = head.age {
+        write_age(age, headers);
+    }
     if !head.correction.is_empty() {
         put(headers, CORRECTION_BIN, &BASE64.encode(&head.correction));
     }
@@ -296,6 +334,7 @@ pub fn read_reply_head(headers: &mut HeaderMap) -> Result<ReplyHead, HeadError> 
         reason: ReplyHead::cut(&reason).to_owned(),
         served_by: parsed(headers, SERVED_BY, "use the id of a node, like n1")?,
         role,
+        age: read_age(headers)?,
         hops: read_hops(headers)?,
         epoch: read_epoch(headers)?,
         correction: binary(headers, CORRECTION_BIN)?,

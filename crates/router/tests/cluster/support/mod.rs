@@ -237,7 +237,15 @@ pub(crate) fn node_id(id: &str) -> NodeId {
 
 /// A call of [`space`] with the default deadline.
 pub(crate) fn call(access: Access) -> Call {
-    Call { space: space(), access, deadline: None, idempotency_key: None, retry: false, traceparent: None }
+    Call {
+        space: space(),
+        access,
+        deadline: None,
+        idempotency_key: None,
+        max_age: None,
+        retry: false,
+        traceparent: None,
+    }
 }
 
 pub(crate) fn call_within(access: Access, time: Duration) -> Call {
@@ -276,6 +284,7 @@ pub(crate) fn routed(access: Access, believed: u64) -> Routed {
         relay: false,
         attempt: 1,
         idempotency_key: None,
+        max_age: None,
         group: bytes::Bytes::new(),
     }
 }

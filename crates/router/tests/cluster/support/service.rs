@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_router::{Declined, DirectService, Granted, Service};
+use homing_transport::wire::headers::write_age;
 use homing_transport::{Body, BoxFuture};
 use homing_types::{Access, Execution, IdempotencyKey, NodeId, Role};
 use http::{HeaderValue, StatusCode};
@@ -30,6 +31,8 @@ pub(crate) enum Behaviour {
     Hold(Arc<Semaphore>),
     /// Waits for some time, then answers.
     Slow(Duration),
+    /// Answers, and says that this is so old.
+    Aged(Duration),
 }
 
 impl Behaviour {
@@ -131,6 +134,11 @@ impl TestService {
                 Err(declined)
             }
             Behaviour::Fail => Ok(own_error()),
+            Behaviour::Aged(age) => {
+                let mut response = answer(granted).await;
+                write_age(age, response.headers_mut());
+                Ok(response)
+            }
             Behaviour::Slow(time) => {
                 let mut given_up = GivenUp(Some(&self.log));
                 tokio::time::sleep(time).await;

@@ -14,6 +14,7 @@ const RETRY_AFTER: u8 = 1 << 1;
 const SERVED_BY: u8 = 1 << 2;
 const PRIMARY: u8 = 1 << 3;
 const REPLICA: u8 = 1 << 4;
+const AGE: u8 = 1 << 5;
 
 /// Writes head, status and headers of a reply as a block. Of the reason, what fits into
 /// [`ReplyHead::MAX_REASON`] is written.
@@ -28,6 +29,9 @@ pub fn encode_reply<B>(head: &ReplyHead, response: &http::Response<B>, out: &mut
     }
     if let Some(node) = &head.served_by {
         put_bytes(out, node.as_str().as_bytes());
+    }
+    if let Some(age) = head.age {
+        put_duration(out, age);
     }
     put_bytes(out, ReplyHead::cut(&head.reason).as_bytes());
     out.put_u8(head.hops);
@@ -46,13 +50,14 @@ pub fn decode_reply(
     max_header_block: usize,
 ) -> Result<(ReplyHead, http::Response<()>), WireError> {
     let mut fields = Fields::of(block)?;
-    let flags = fields.flags(OUTCOME | RETRY_AFTER | SERVED_BY | PRIMARY | REPLICA)?;
+    let flags = fields.flags(OUTCOME | RETRY_AFTER | SERVED_BY | PRIMARY | REPLICA | AGE)?;
     let has = |flag: u8| flags & flag != 0;
     let head = ReplyHead {
         outcome: has(OUTCOME).then(|| fields.byte("outcome").map(outcome)).transpose()?,
         retry_after: has(RETRY_AFTER).then(|| fields.duration("retry-after")).transpose()?,
         served_by: has(SERVED_BY).then(|| fields.parse("served-by", NodeId::new)).transpose()?,
         role: role(has(PRIMARY), has(REPLICA))?,
+        age: has(AGE).then(|| fields.duration("age")).transpose()?,
         reason: fields.parse("reason", short)?,
         hops: fields.byte("hops")?,
         epoch: Epoch::new(u64::from_be_bytes(fields.fixed("epoch")?)),
@@ -77,6 +82,7 @@ fn flags(head: &ReplyHead) -> u8 {
     role | set(OUTCOME, head.outcome.is_some())
         | set(RETRY_AFTER, head.retry_after.is_some())
         | set(SERVED_BY, head.served_by.is_some())
+        | set(AGE, head.age.is_some())
 }
 
 fn role(primary: bool, replica: bool) -> Result<Option<Role>, WireError> {

@@ -16,6 +16,7 @@ const TRACEPARENT: u8 = 1 << 1;
 const DIRECT: u8 = 1 << 2;
 const RELAY: u8 = 1 << 3;
 const KEY: u8 = 1 << 4;
+const MAX_AGE: u8 = 1 << 5;
 
 /// Methods by their number, from 1; 0 stands before any other, written out. The numbers are the wire's.
 static METHODS: [Method; 7] =
@@ -58,14 +59,14 @@ pub fn encode_request<B>(head: &Head, request: &http::Request<B>, out: &mut Byte
 /// `max_header_block`.
 pub fn decode_request(block: Bytes, max_header_block: usize) -> Result<(Head, http::Request<()>), WireError> {
     let mut fields = Fields::of(block)?;
-    let flags = fields.flags(REMAINING | TRACEPARENT | DIRECT | RELAY | KEY)?;
+    let flags = fields.flags(REMAINING | TRACEPARENT | DIRECT | RELAY | KEY | MAX_AGE)?;
     let has = |flag: u8| flags & flag != 0;
     let remaining = has(REMAINING).then(|| fields.duration("remaining time")).transpose()?;
     let traceparent = has(TRACEPARENT).then(|| fields.parse("traceparent", printable)).transpose()?;
     let kind = if has(DIRECT) {
         Kind::Direct(fields.parse("node", NodeId::new)?)
     } else {
-        Kind::Routed(take_routed(&mut fields, has(RELAY), has(KEY))?)
+        Kind::Routed(take_routed(&mut fields, has)?)
     };
     let head = Head { kind, remaining, traceparent };
     let method = take_method(&mut fields)?;
@@ -82,7 +83,11 @@ pub fn decode_request(block: Bytes, max_header_block: usize) -> Result<(Head, ht
 fn flags(head: &Head) -> u8 {
     let set = |flag: u8, wanted: bool| if wanted { flag } else { 0 };
     let kind = match &head.kind {
-        Kind::Routed(routed) => set(RELAY, routed.relay) | set(KEY, routed.idempotency_key.is_some()),
+        Kind::Routed(routed) => {
+            set(RELAY, routed.relay)
+                | set(KEY, routed.idempotency_key.is_some())
+                | set(MAX_AGE, routed.max_age.is_some())
+        }
         Kind::Direct(_) => DIRECT,
     };
     kind | set(REMAINING, head.remaining.is_some()) | set(TRACEPARENT, traceparent(head).is_some())
@@ -102,19 +107,23 @@ fn put_routed(out: &mut BytesMut, routed: &Routed) {
     if let Some(key) = routed.idempotency_key {
         out.put_slice(&key.to_bytes());
     }
+    if let Some(max_age) = routed.max_age {
+        put_duration(out, max_age);
+    }
     put_bytes(out, &routed.group);
 }
 
-fn take_routed(fields: &mut Fields, relay: bool, key: bool) -> Result<Routed, WireError> {
+fn take_routed(fields: &mut Fields, has: impl Fn(u8) -> bool) -> Result<Routed, WireError> {
     Ok(Routed {
         space: fields.parse("space", Space::new)?,
         access: access(fields.byte("access")?),
         believed: Epoch::new(u64::from_be_bytes(fields.fixed("epoch")?)),
         hops_left: fields.byte("hops left")?,
-        relay,
+        relay: has(RELAY),
         attempt: u32::try_from(fields.varint("attempt")?)
             .map_err(|_| WireError::invalid("attempt", "it is above 2³² − 1"))?,
-        idempotency_key: key.then(|| take_key(fields)).transpose()?,
+        idempotency_key: has(KEY).then(|| take_key(fields)).transpose()?,
+        max_age: has(MAX_AGE).then(|| fields.duration("max-age")).transpose()?,
         group: fields.bytes("group")?,
     })
 }

@@ -38,8 +38,9 @@ fn routed() -> impl Strategy<Value = Routed> {
         .prop_map(|key| key.map(|(millis, random)| IdempotencyKey::new(millis, random)));
     let access = prop::sample::select(&Access::ALL[..]);
     let group = prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
-    (space, access, any::<u64>(), any::<u8>(), any::<bool>(), any::<u32>(), key, group).prop_map(
-        |(space, access, believed, hops_left, relay, attempt, idempotency_key, group)| Routed {
+    let max_age = option::of(micros());
+    (space, access, any::<u64>(), any::<u8>(), any::<bool>(), any::<u32>(), key, max_age, group).prop_map(
+        |(space, access, believed, hops_left, relay, attempt, idempotency_key, max_age, group)| Routed {
             space,
             access,
             believed: Epoch::new(believed),
@@ -47,6 +48,7 @@ fn routed() -> impl Strategy<Value = Routed> {
             relay,
             attempt,
             idempotency_key,
+            max_age,
             group,
         },
     )
@@ -98,7 +100,7 @@ fn request() -> impl Strategy<Value = http::Request<()>> {
 
 fn reply_head() -> impl Strategy<Value = ReplyHead> {
     let outcome = option::of(prop::sample::select(&Outcome::ALL[..]));
-    let role = option::of(prop_oneof![Just(Role::Primary), Just(Role::Replica)]);
+    let role = (option::of(prop_oneof![Just(Role::Primary), Just(Role::Replica)]), option::of(micros()));
     let correction = prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
     (
         outcome,
@@ -110,15 +112,18 @@ fn reply_head() -> impl Strategy<Value = ReplyHead> {
         any::<u64>(),
         correction,
     )
-        .prop_map(|(outcome, retry_after, reason, served_by, role, hops, epoch, correction)| ReplyHead {
-            outcome,
-            retry_after,
-            reason,
-            served_by,
-            role,
-            hops,
-            epoch: Epoch::new(epoch),
-            correction,
+        .prop_map(|(outcome, retry_after, reason, served_by, (role, age), hops, epoch, correction)| {
+            ReplyHead {
+                outcome,
+                retry_after,
+                reason,
+                served_by,
+                role,
+                age,
+                hops,
+                epoch: Epoch::new(epoch),
+                correction,
+            }
         })
 }
 
@@ -249,7 +254,7 @@ fn an_error_names_the_field_and_the_remedy() {
         says(&[9]),
         "the head has version 9 and this node reads version 1: run one version of Homing on both"
     );
-    assert_eq!(says(&[1, 0x80]), "the flag byte is not valid: 0x80 has bits outside of 0x1f");
+    assert_eq!(says(&[1, 0x80]), "the flag byte is not valid: 0x80 has bits outside of 0x3f");
     assert_eq!(
         says(&[1, 0, 0]),
         "the space is not valid: the space is empty: a space is 1 to 255 bytes of UTF-8"

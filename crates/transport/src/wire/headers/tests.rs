@@ -21,6 +21,7 @@ fn routed(space: &str) -> Routed {
         relay: false,
         attempt: 1,
         idempotency_key: None,
+        max_age: None,
         group: Bytes::new(),
     }
 }
@@ -154,6 +155,7 @@ prop_compose! {
         relay in any::<bool>(),
         attempt in 1_u32..,
         key in proptest::option::of((any::<u32>(), any::<[u8; 10]>())),
+        max_age in proptest::option::of(any::<u64>().prop_map(Duration::from_millis)),
         group in some_bytes(),
     ) -> Routed {
         Routed {
@@ -164,6 +166,7 @@ prop_compose! {
             relay,
             attempt,
             idempotency_key: key.map(|(at, random)| IdempotencyKey::new(at.into(), random)),
+            max_age,
             group,
         }
     }
@@ -186,11 +189,12 @@ prop_compose! {
         reason in ".{0,60}",
         served_by in proptest::option::of(some_node()),
         role in proptest::option::of(proptest::sample::select(vec![Role::Primary, Role::Replica])),
+        age in proptest::option::of(any::<u64>().prop_map(Duration::from_millis)),
         hops in any::<u8>(),
         epoch in any::<u64>().prop_map(Epoch::new),
         correction in some_bytes(),
     ) -> ReplyHead {
-        ReplyHead { outcome, retry_after, reason, served_by, role, hops, epoch, correction }
+        ReplyHead { outcome, retry_after, reason, served_by, role, age, hops, epoch, correction }
     }
 }
 
