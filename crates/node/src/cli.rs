@@ -176,6 +176,17 @@ pub(crate) struct KvArgs {
     pub(crate) timeout_ms: u64,
 }
 
+/// How a read may be served.
+#[derive(Debug, Args)]
+pub(crate) struct ReadArgs {
+    /// Read at the primary, not at the nearest replica
+    #[arg(long)]
+    pub(crate) primary: bool,
+    /// The oldest answer that will do, in milliseconds: a replica that last heard from its primary longer ago asks it first
+    #[arg(long, value_name = "MS", conflicts_with = "primary")]
+    pub(crate) max_age_ms: Option<u64>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum KvCommand {
     /// Store a value
@@ -198,9 +209,8 @@ pub(crate) enum KvCommand {
         space: Space,
         /// The key
         key: String,
-        /// Read at the primary, not at the nearest replica
-        #[arg(long)]
-        primary: bool,
+        #[command(flatten)]
+        read: ReadArgs,
     },
     /// Delete a value
     Del {
@@ -221,9 +231,8 @@ pub(crate) enum KvCommand {
         /// Only keys that begin with this
         #[arg(default_value = "")]
         prefix: String,
-        /// Read at the primary, not at the nearest replica
-        #[arg(long)]
-        primary: bool,
+        #[command(flatten)]
+        read: ReadArgs,
     },
 }
 

@@ -8,7 +8,6 @@ use homing_transport::wire::headers::write_age;
 use homing_types::{Access, Grant, IdempotencyKey, Role};
 use http::Extensions;
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::desk::{WriteFailed, not_executed};
@@ -94,9 +93,7 @@ impl Rpc {
         }
         let mut response = Response::new(answer(shown));
         if let Some(age) = age {
-            let mut headers = std::mem::take(response.metadata_mut()).into_headers();
-            write_age(age, &mut headers);
-            *response.metadata_mut() = MetadataMap::from_headers(headers);
+            write_age(age, response.metadata_mut().as_mut());
         }
         Ok(response)
     }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
-use crate::cli::{Asked, KvArgs, KvCommand, Output};
+use crate::cli::{Asked, KvArgs, KvCommand, Output, ReadArgs};
 use crate::entry::Entry;
 use crate::{ask, clock, output};
 
@@ -26,12 +26,12 @@ pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
         KvCommand::Put { space, key, value, idempotency_key } => {
             kv.put(space.as_str(), &key, value, idempotency_key).await?
         }
-        KvCommand::Get { space, key, primary } => kv.get(space.as_str(), &key, read(primary)).await?,
+        KvCommand::Get { space, key, read } => kv.get(space.as_str(), &key, &read).await?,
         KvCommand::Del { space, key, idempotency_key } => {
             kv.delete(space.as_str(), &key, idempotency_key).await?
         }
-        KvCommand::List { space, prefix, primary } => {
-            return kv.list(space.as_str(), &prefix, read(primary), asked.output).await;
+        KvCommand::List { space, prefix, read } => {
+            return kv.list(space.as_str(), &prefix, &read, asked.output).await;
         }
     };
     match asked.output {
@@ -44,11 +44,7 @@ pub(crate) async fn run(args: KvArgs, asked: &Asked) -> Result<ExitCode> {
 /// One real read through a client listener, of a space that nobody needs.
 pub(crate) async fn probe(entry: &Entry) -> Result<()> {
     let kv = Kv::new(entry.clone(), Duration::from_secs(2))?;
-    kv.get("homing", "probe", Access::Read).await.map(drop)
-}
-
-const fn read(primary: bool) -> Access {
-    if primary { Access::ReadPrimary } else { Access::Read }
+    kv.get("homing", "probe", &ReadArgs { primary: false, max_age_ms: None }).await.map(drop)
 }
 
 /// How much later than its timeout a call is given up here: who hangs can't even say that the time is over.
@@ -91,8 +87,8 @@ impl Kv {
         Ok(Answer { document, value: None, found: true })
     }
 
-    async fn get(&self, space: &str, key: &str, access: Access) -> Result<Answer> {
-        let request = self.request(space, access, GetRequest { key: bytes(key) })?;
+    async fn get(&self, space: &str, key: &str, read: &ReadArgs) -> Result<Answer> {
+        let request = self.read(space, read, GetRequest { key: bytes(key) })?;
         let response = self.bounded(self.client.clone().get(request)).await?;
         let message = response.get_ref();
         let mut document = document(space, key, message.version, response.metadata());
@@ -112,12 +108,12 @@ impl Kv {
     }
 
     /// Prints page after page, so that a large space needs no large memory; as JSON in one document.
-    async fn list(&self, space: &str, prefix: &str, access: Access, output: Output) -> Result<ExitCode> {
+    async fn list(&self, space: &str, prefix: &str, read: &ReadArgs, output: Output) -> Result<ExitCode> {
         let mut items = Vec::new();
         let mut after = Bytes::new();
         loop {
             let message = ListRequest { prefix: bytes(prefix), after, limit: 0 };
-            let request = self.request(space, access, message)?;
+            let request = self.read(space, read, message)?;
             let page = self.bounded(self.client.clone().list(request)).await?.into_inner();
             for item in &page.items {
                 match output {
@@ -164,6 +160,15 @@ impl Kv {
             None => new_key(),
         };
         request.metadata_mut().as_mut().insert(headers::IDEMPOTENCY_KEY, name.to_string().parse()?);
+        Ok(request)
+    }
+
+    fn read<T>(&self, space: &str, read: &ReadArgs, message: T) -> Result<Request<T>> {
+        let access = if read.primary { Access::ReadPrimary } else { Access::Read };
+        let mut request = self.request(space, access, message)?;
+        if let Some(max_age) = read.max_age_ms {
+            request.metadata_mut().as_mut().insert(headers::MAX_AGE_MS, max_age.into());
+        }
         Ok(request)
     }
 
@@ -226,6 +231,7 @@ fn document(space: &str, key: &str, version: Option<Version>, metadata: &Metadat
         ("version", version_text(version)),
         ("served_by", word(headers::SERVED_BY)),
         ("role", word(headers::ROLE)),
+        ("age_ms", number(headers::AGE_MS)),
         ("hops", number(headers::HOPS)),
         ("epoch", number(headers::EPOCH)),
         ("attempts", number(headers::ATTEMPTS)),

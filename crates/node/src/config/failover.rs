@@ -109,3 +109,17 @@ impl FailoverFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_tells_the_defaults() {
+        let page = include_str!("../../../../docs/FAILOVER.md").replace(',', "");
+        for (key, value) in toml::Table::try_from(FailoverFile::default()).unwrap() {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `failover.{key}` |"))).unwrap();
+            assert!(row.contains(&format!(" | {value} | ")), "{key} is {value}: {row}");
+        }
+    }
+}

@@ -223,7 +223,10 @@ mod tests {
                 weight: 1,
             }],
         };
-        let documented = include_str!("../../../../docs/CONFIGURATION.md");
+        let documented = concat!(
+            include_str!("../../../../docs/CONFIGURATION.md"),
+            include_str!("../../../../docs/FAILOVER.md")
+        );
         for (section, value) in toml::Table::try_from(file).unwrap() {
             let keys = match &value {
                 toml::Value::Table(table) => table.keys().map(|key| format!("{section}.{key}")).collect(),
@@ -233,7 +236,7 @@ mod tests {
                 _ => vec![section],
             };
             for key in keys {
-                assert!(documented.contains(&format!("`{key}`")), "{key} is not in docs/CONFIGURATION.md");
+                assert!(documented.contains(&format!("`{key}`")), "{key} is not in docs/CONFIGURATION.md or docs/FAILOVER.md");
             }
         }
     }
