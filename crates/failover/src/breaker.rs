@@ -107,9 +107,12 @@ impl Circuit {
 enum State {
     Closed { in_a_row: u32, since: Time },
     Open { until: Time },
-    Probing { until: Time },
-    HalfOpen { trial: bool },
+    Probing { until: Time, since: Time },
+    HalfOpen { trial: Option<Time> },
 }
+
+/// A probe or a trial that has not ended after this time is not waited for: another one may.
+const TRIAL: Duration = Duration::from_secs(5);
 
 /// An attempt under way, for the breaker that let it go. What began before the last change says nothing about now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,19 +137,26 @@ impl Breaker {
         Self { limits, state, counts: Counts::default(), opened: 0, changes: 0 }
     }
 
-    pub(crate) const fn circuit(&self) -> Circuit {
+    pub(crate) fn circuit(&self, now: Time) -> Circuit {
         match self.state {
             State::Closed { .. } => Circuit::Closed,
-            State::Open { until } | State::Probing { until } => Circuit::Open { until },
-            State::HalfOpen { trial } => Circuit::HalfOpen { busy: trial },
+            State::Open { until } | State::Probing { until, .. } => Circuit::Open { until },
+            State::HalfOpen { trial } => {
+                Circuit::HalfOpen { busy: trial.is_some_and(|since| now.since(since) < TRIAL) }
+            }
         }
     }
 
     /// Whether its time is over. Who hears yes probes the peer, and reports it: nobody else is told so.
     pub(crate) fn wants_probe(&mut self, now: Time) -> bool {
         match self.state {
-            State::Open { until } if until <= now && !Twin::BreakerNeverCloses.is_on() => {
-                self.enter(State::Probing { until });
+            _ if Twin::BreakerNeverCloses.is_on() => false,
+            State::Open { until } if until <= now => {
+                self.enter(State::Probing { until, since: now });
+                true
+            }
+            State::Probing { since, until } if now.since(since) >= TRIAL => {
+                self.enter(State::Probing { until, since: now });
                 true
             }
             _ => false,
@@ -156,17 +166,17 @@ impl Breaker {
     /// The probe that it wanted has ended.
     pub(crate) fn probed(&mut self, reached: bool, now: Time, rng: &mut dyn Rng) {
         match self.state {
-            State::Probing { .. } if reached => self.enter(State::HalfOpen { trial: false }),
+            State::Probing { .. } if reached => self.enter(State::HalfOpen { trial: None }),
             State::Probing { .. } => self.open(now, rng),
             _ => {}
         }
     }
 
     /// An attempt begins.
-    pub(crate) const fn pass(&mut self) -> Passage {
-        let trial = matches!(self.state, State::HalfOpen { trial: false });
+    pub(crate) fn pass(&mut self, now: Time) -> Passage {
+        let trial = self.circuit(now) == Circuit::HalfOpen { busy: false };
         if trial {
-            self.state = State::HalfOpen { trial: true };
+            self.state = State::HalfOpen { trial: Some(now) };
         }
         Passage { change: self.changes, trial }
     }
@@ -191,14 +201,14 @@ impl Breaker {
             }
             // Who was asked as the last resort and answers needs no other probe.
             (State::Open { .. } | State::Probing { .. }, Sign::Good) => {
-                self.enter(State::HalfOpen { trial: false });
+                self.enter(State::HalfOpen { trial: None });
             }
             (State::HalfOpen { .. }, Sign::Good) => {
                 self.counts = Counts::default();
                 self.enter(State::Closed { in_a_row: 0, since: now });
             }
             (State::HalfOpen { .. }, Sign::Bad | Sign::Unwell) if passage.trial => self.open(now, rng),
-            (State::HalfOpen { trial }, Sign::None) if passage.trial => *trial = false,
+            (State::HalfOpen { trial }, Sign::None) if passage.trial => *trial = None,
             _ => {}
         }
     }
@@ -271,7 +281,7 @@ mod tests {
         }
 
         fn ends(&mut self, sign: Sign) {
-            let passage = self.breaker.pass();
+            let passage = self.breaker.pass(self.now);
             self.breaker.passed(passage, sign, self.now, &mut self.rng);
         }
 
@@ -289,7 +299,7 @@ mod tests {
 
         /// Waits until the breaker's time is over, and returns how long that was.
         fn waits(&mut self) -> Duration {
-            let Circuit::Open { until } = self.breaker.circuit() else { panic!("it is not open") };
+            let Circuit::Open { until } = self.breaker.circuit(self.now) else { panic!("it is not open") };
             let wait = until.since(self.now);
             assert!(!self.breaker.wants_probe(self.now), "its time is not over");
             self.now = until;
@@ -297,7 +307,7 @@ mod tests {
         }
 
         fn is_closed(&self) -> bool {
-            self.breaker.circuit() == Circuit::Closed
+            self.breaker.circuit(self.now) == Circuit::Closed
         }
     }
 
@@ -309,7 +319,7 @@ mod tests {
         story.ends_times(4, Sign::Bad);
         assert!(story.is_closed());
         story.ends(Sign::Bad);
-        assert!(!story.breaker.circuit().lets_through());
+        assert!(!story.breaker.circuit(story.now).lets_through());
     }
 
     #[test]
@@ -355,10 +365,14 @@ mod tests {
         story.ends_times(5, Sign::Bad);
         story.waits();
         story.probed(true);
-        let trial = story.breaker.pass();
-        assert_eq!(story.breaker.circuit(), Circuit::HalfOpen { busy: true });
+        let trial = story.breaker.pass(story.now);
+        assert_eq!(story.breaker.circuit(story.now), Circuit::HalfOpen { busy: true });
         story.ends(Sign::Bad);
-        assert_eq!(story.breaker.circuit(), Circuit::HalfOpen { busy: true }, "only the trial decides");
+        assert_eq!(
+            story.breaker.circuit(story.now),
+            Circuit::HalfOpen { busy: true },
+            "only the trial decides"
+        );
         story.breaker.passed(trial, Sign::Good, story.now, &mut story.rng);
         assert!(story.is_closed());
         story.ends_times(4, Sign::Bad);
@@ -372,7 +386,7 @@ mod tests {
         story.waits();
         story.probed(true);
         story.ends(Sign::None);
-        assert_eq!(story.breaker.circuit(), Circuit::HalfOpen { busy: false });
+        assert_eq!(story.breaker.circuit(story.now), Circuit::HalfOpen { busy: false });
     }
 
     #[test]
@@ -400,12 +414,15 @@ mod tests {
     #[test]
     fn what_began_before_it_opened_says_nothing_after() {
         let mut story = Story::new();
-        let early = story.breaker.pass();
+        let early = story.breaker.pass(story.now);
         story.ends_times(5, Sign::Bad);
         story.breaker.passed(early, Sign::Good, story.now, &mut story.rng);
-        assert!(matches!(story.breaker.circuit(), Circuit::Open { .. }));
+        assert!(matches!(story.breaker.circuit(story.now), Circuit::Open { .. }));
         story.ends(Sign::Good);
-        assert!(matches!(story.breaker.circuit(), Circuit::HalfOpen { .. }), "what began since then does");
+        assert!(
+            matches!(story.breaker.circuit(story.now), Circuit::HalfOpen { .. }),
+            "what began since then does"
+        );
     }
 
     proptest! {
@@ -419,10 +436,10 @@ mod tests {
             for (what, passed) in history {
                 story.now = story.now + Duration::from_millis(passed);
                 match what {
-                    0 => under_way.push(story.breaker.pass()),
+                    0 => under_way.push(story.breaker.pass(story.now)),
                     1..=4 => {
                         let sign = [Sign::Good, Sign::Bad, Sign::Unwell, Sign::None][usize::from(what) - 1];
-                        let passage = under_way.pop().unwrap_or_else(|| story.breaker.pass());
+                        let passage = under_way.pop().unwrap_or_else(|| story.breaker.pass(story.now));
                         story.breaker.passed(passage, sign, story.now, &mut story.rng);
                     }
                     _ => {

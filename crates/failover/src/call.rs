@@ -55,6 +55,8 @@ pub struct Call {
     /// Corrections followed since the last gap.
     follows: u32,
     gaps: u32,
+    /// Walks that came to their end.
+    walks: u32,
     /// Whether a gap was cut short to fit before the deadline.
     cut: bool,
     /// Whether this is a write that may have been executed.
@@ -164,6 +166,7 @@ impl Call {
             pays: false,
             follows: 0,
             gaps: 0,
+            walks: 0,
             cut: false,
             maybe_executed: false,
         }
@@ -171,8 +174,19 @@ impl Call {
 
     /// Takes a plan from the newest knowledge, of which the first [`MAX_PLAN`](crate::MAX_PLAN) candidates
     /// count. An empty one stands for *nothing is known*, and is asked for again after a gap.
+    ///
+    /// [`Call::renew`] before it says that this knowledge is newer than what the last plan rested on.
     pub fn plan(&mut self, plan: Vec<Planned>) {
-        self.enter(State::Walking(Walk::new(plan)));
+        let mut walk = Walk::new(plan);
+        if self.walks > 0 {
+            walk.end_relays_of_resting(&self.rests);
+        }
+        self.enter(State::Walking(walk));
+    }
+
+    /// Newer knowledge came from elsewhere: what comes next follows it, which is free like following a correction.
+    pub const fn renew(&mut self) {
+        self.pays = false;
     }
 
     /// What to do now. The attempt that it names counts as started, and is paid for.
@@ -188,7 +202,7 @@ impl Call {
                 }
                 State::Walking(_) if self.attempts >= self.limits.max_attempts => self.exhaust(),
                 State::Walking(_) if self.pays && self.terms.retry => self.exhaust(),
-                State::Walking(walk) => match Self::pay(self.attempts, self.pays, shared, now) {
+                State::Walking(walk) => match pay(self.attempts, self.pays, self.terms.retry, shared, now) {
                     Ok(()) => {
                         let Some(candidate) = walk.step(&self.rests, now) else { continue };
                         let others = walk.has_next(&self.rests, now);
@@ -281,7 +295,13 @@ impl Call {
     /// Whether a whole walk through the known owners has brought nothing, so that others may know better.
     #[must_use]
     pub const fn is_lost(&self) -> bool {
-        self.gaps > 0
+        self.walks > 0
+    }
+
+    /// Whether there is a plan to go on with. Without one, attempts that are still under way are no longer waited for.
+    #[must_use]
+    pub const fn is_walking(&self) -> bool {
+        matches!(self.state, State::Walking(_))
     }
 
     /// Corrections followed since the last gap, at most [`MAX_FOLLOWS`]. Each costs the next attempt a hop.
@@ -295,17 +315,6 @@ impl Call {
     #[must_use]
     pub fn into_trail(self) -> (Vec<Attempted>, u32) {
         self.trail.into_kept()
-    }
-
-    /// The first attempt earns for others, unless it is a retry itself; a retry pays.
-    fn pay(attempts: u32, pays: bool, shared: &mut Shared, now: Time) -> Result<(), Time> {
-        if pays {
-            return shared.budget.retry(now);
-        }
-        if attempts == 0 {
-            shared.budget.earn();
-        }
-        Ok(())
     }
 
     fn start(&mut self, candidate: Candidate, others: bool, now: Time, shared: &Shared) -> Action {
@@ -322,20 +331,23 @@ impl Call {
     }
 
     /// Newer knowledge: what is ahead on the old plan rests on what is no longer so.
+    /// A hedge that brings it a second time changes nothing.
     fn follow(&mut self) {
+        let State::Walking(walk) = &mut self.state else { return };
         if self.follows < MAX_FOLLOWS {
             self.follows += 1;
             self.enter(State::Unplanned);
-        } else if let State::Walking(walk) = &mut self.state {
+        } else {
             walk.end();
         }
     }
 
-    /// A node that isn't ready may have been replaced, and a relay knows by whom. One that is overloaded gains
-    /// nothing from the same request by a detour, times the number of replicas.
+    /// A node that isn't ready may have been replaced, and a relay knows by whom: that is asked once. One that is overloaded
+    /// gains nothing from the same request by a detour, times the number of replicas.
     fn rest(&mut self, node: &NodeId, outcome: Outcome, until: Time) {
         self.rests.rest(node, until);
-        if let (Outcome::Overloaded, State::Walking(walk)) = (outcome, &mut self.state) {
+        let ends = outcome == Outcome::Overloaded || self.walks > 0;
+        if let (true, State::Walking(walk)) = (ends, &mut self.state) {
             walk.end_relays(node);
         }
     }
@@ -353,6 +365,7 @@ impl Call {
             self.cut = true;
         }
         self.gaps = self.gaps.saturating_add(1);
+        self.walks = self.walks.saturating_add(u32::from(!starved));
         let until = again.max(now + gap);
         if until < self.terms.deadline {
             self.enter(State::Waiting { until, starved });
@@ -377,6 +390,17 @@ impl Call {
             self.state = state;
         }
     }
+}
+
+/// The first attempt of a call earns for others, unless the call is a retry itself; a retry pays.
+fn pay(attempts: u32, pays: bool, retry: bool, shared: &mut Shared, now: Time) -> Result<(), Time> {
+    if pays {
+        return shared.budget.retry(now);
+    }
+    if attempts == 0 && !retry {
+        shared.budget.earn();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -40,6 +40,12 @@ impl Standing {
     }
 }
 
+/// How many times longer than usual an answer may take before its absence speaks against the peer.
+const PATIENCE: u32 = 10;
+
+/// What counts as usual where nothing is known, and the least that is fair in any case.
+const UNKNOWN: Duration = Duration::from_millis(50);
+
 /// The health of one peer for one access. Each attempt there [starts](Health::start) and [ends](Health::end).
 #[derive(Debug)]
 pub struct Health {
@@ -63,9 +69,17 @@ impl Health {
     }
 
     /// An attempt begins.
-    pub const fn start(&mut self, now: Time) -> Started {
+    pub fn start(&mut self, now: Time) -> Started {
         self.in_flight = self.in_flight.saturating_add(1);
-        Started { passage: self.breaker.pass(), at: now }
+        Started { passage: self.breaker.pass(now), at: now }
+    }
+
+    /// Whether an attempt that has taken until `now` had a fair time to be answered: its caller may have been in more of a hurry
+    /// than its peer could ever be. `longest`: what is fair where nothing is known.
+    #[must_use]
+    pub fn had_fair_time(&self, started: Started, longest: Duration, now: Time) -> bool {
+        let usual = self.latency.expected(now).unwrap_or(UNKNOWN);
+        now.since(started.at) >= (usual * PATIENCE).clamp(UNKNOWN, longest.max(UNKNOWN))
     }
 
     /// An attempt has ended, or nobody waits for it any more ([`Sign::None`]). Returns the state that the breaker changed
@@ -78,7 +92,7 @@ impl Health {
             Sign::Bad | Sign::Unwell => self.latency.failed(took, now),
             Sign::None => {}
         }
-        self.watch(|breaker| breaker.passed(started.passage, sign, now, rng))
+        self.watch(now, |breaker| breaker.passed(started.passage, sign, now, rng))
     }
 
     /// Whether the peer is to be probed now. Who hears yes reports with [`Health::probed`]; nobody else is told so.
@@ -88,7 +102,7 @@ impl Health {
 
     /// The probe has ended. Returns the state that the breaker changed to.
     pub fn probed(&mut self, reached: bool, now: Time, rng: &mut dyn Rng) -> Option<Circuit> {
-        self.watch(|breaker| breaker.probed(reached, now, rng))
+        self.watch(now, |breaker| breaker.probed(reached, now, rng))
     }
 
     /// How the peer stands at `now`.
@@ -96,37 +110,34 @@ impl Health {
     pub fn standing(&self, suspect: bool, now: Time) -> Standing {
         Standing {
             suspect,
-            circuit: self.breaker.circuit(),
-            latency: self.latency.expected(now),
+            circuit: self.breaker.circuit(now),
+            // Of an old estimate one request at a time makes a new one; until then the others go by it.
+            latency: self.latency.expected(now).filter(|_| self.in_flight > 0 || !self.latency.is_old(now)),
             in_flight: self.in_flight,
             cost: self.latency.cost(self.in_flight, now),
         }
     }
 
-    fn watch(&mut self, change: impl FnOnce(&mut Breaker)) -> Option<Circuit> {
-        let before = self.breaker.circuit().as_str();
+    fn watch(&mut self, now: Time, change: impl FnOnce(&mut Breaker)) -> Option<Circuit> {
+        let before = self.breaker.circuit(now).as_str();
         change(&mut self.breaker);
-        let after = self.breaker.circuit();
+        let after = self.breaker.circuit(now);
         (after.as_str() != before).then_some(after)
     }
 }
 
 impl Sign {
-    /// What an attempt says of its peer that ended with `outcome`, or with an answer. `replied`: the peer said so itself; else
-    /// the transport found out.
+    /// What a reply says of the peer that gave it: an answer, or an outcome.
     ///
     /// Where only the primary serves, what it says itself doesn't count: there is nobody to spare it for, and a detour would
-    /// lead back to it. What befell the way to it counts, since a relay may know another.
+    /// lead back to it. What befalls the way to it counts, since a relay may know another.
     #[must_use]
-    pub const fn of(outcome: Option<Outcome>, replied: bool, access: Access) -> Self {
+    pub const fn of(outcome: Option<Outcome>, access: Access) -> Self {
         match outcome {
             None => Self::Good,
-            Some(Outcome::NotSent | Outcome::MaybeSent) if !replied => Self::Bad,
             Some(Outcome::Overloaded) if access.any_replica() => Self::Bad,
-            Some(Outcome::NotReady | Outcome::MaybeSent | Outcome::Expired) if access.any_replica() => {
-                Self::Unwell
-            }
-            // Of the next node on the way, of this node's table, of the request, or of a space.
+            Some(Outcome::NotReady | Outcome::MaybeSent) if access.any_replica() => Self::Unwell,
+            // Of the next node on the way, of this node's table, of the request, of its deadline, or of a space.
             Some(_) => Self::None,
         }
     }
@@ -141,22 +152,20 @@ mod tests {
 
     #[test]
     fn what_a_peer_says_of_one_space_is_told_from_what_befell_the_peer() {
-        for (outcome, from_peer, from_transport) in [
-            (Outcome::NotSent, Sign::None, Sign::Bad),
-            (Outcome::MaybeSent, Sign::Unwell, Sign::Bad),
-            (Outcome::NotOwner, Sign::None, Sign::None),
-            (Outcome::NotReady, Sign::Unwell, Sign::Unwell),
-            (Outcome::Overloaded, Sign::Bad, Sign::Bad),
-            (Outcome::Expired, Sign::Unwell, Sign::Unwell),
-            (Outcome::Refused, Sign::None, Sign::None),
+        for (outcome, sign) in [
+            (Outcome::NotSent, Sign::None),
+            (Outcome::MaybeSent, Sign::Unwell),
+            (Outcome::NotOwner, Sign::None),
+            (Outcome::NotReady, Sign::Unwell),
+            (Outcome::Overloaded, Sign::Bad),
+            (Outcome::Expired, Sign::None),
+            (Outcome::Refused, Sign::None),
         ] {
-            assert_eq!(Sign::of(Some(outcome), true, Access::Read), from_peer, "{outcome}");
-            assert_eq!(Sign::of(Some(outcome), false, Access::Read), from_transport, "{outcome}");
-            assert_eq!(Sign::of(Some(outcome), true, Access::Write), Sign::None, "{outcome}");
+            assert_eq!(Sign::of(Some(outcome), Access::Read), sign, "{outcome}");
+            assert_eq!(Sign::of(Some(outcome), Access::Write), Sign::None, "{outcome}");
         }
         for access in Access::ALL {
-            assert_eq!(Sign::of(None, true, access), Sign::Good);
-            assert_eq!(Sign::of(Some(Outcome::MaybeSent), false, access), Sign::Bad);
+            assert_eq!(Sign::of(None, access), Sign::Good);
         }
     }
 

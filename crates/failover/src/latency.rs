@@ -14,7 +14,7 @@ use homing_types::Time;
 /// How fast what was measured is forgotten: after this time it weighs 1/e.
 const MEMORY: Duration = Duration::from_secs(10);
 
-/// After so long without an answer nothing is known any more.
+/// After so long without an answer nothing is sure any more, and one request may find out.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// Answers before the average is believed.
@@ -49,9 +49,6 @@ impl Default for Latency {
 impl Latency {
     /// An answer came after this time.
     pub(crate) fn answered(&mut self, took: Duration, now: Time) {
-        if now.since(self.at) > FORGOTTEN {
-            self.answers = 0;
-        }
         let old = self.pass(now);
         let took = took.as_secs_f64();
         self.answers = self.answers.saturating_add(1);
@@ -76,8 +73,12 @@ impl Latency {
 
     /// How long an answer takes on average, failures counted in; `None` while that isn't known.
     pub(crate) fn expected(&self, now: Time) -> Option<Duration> {
-        let known = self.answers >= ENOUGH && now.since(self.at) <= FORGOTTEN;
-        known.then(|| Duration::from_secs_f64(self.mean / self.success_at(now)))
+        (self.answers >= ENOUGH).then(|| Duration::from_secs_f64(self.mean / self.success_at(now)))
+    }
+
+    /// Whether what is known is so old that a request should find out.
+    pub(crate) fn is_old(&self, now: Time) -> bool {
+        now.since(self.at) > FORGOTTEN
     }
 
     fn success_at(&self, now: Time) -> f64 {
@@ -180,8 +181,11 @@ mod tests {
     fn little_and_old_knowledge_is_none() {
         let (latency, now) = steady(u64::from(ENOUGH) - 1);
         assert_eq!(latency.expected(now), None);
-        let (latency, now) = steady(u64::from(ENOUGH));
-        assert!(latency.expected(now).is_some());
-        assert_eq!(latency.expected(now + ms(40_000)), None);
+        let (mut latency, now) = steady(u64::from(ENOUGH));
+        assert!(latency.expected(now).is_some() && !latency.is_old(now));
+        let later = now + ms(40_000);
+        assert!(latency.is_old(later));
+        latency.answered(ms(50), later);
+        assert!(expected(&latency, later) > 40.0 && !latency.is_old(later), "one answer renews it");
     }
 }

@@ -45,6 +45,14 @@ impl Walk {
         }
     }
 
+    /// Lets go of the relays to a node that has asked to be left alone.
+    pub(crate) fn end_relays_of_resting(&mut self, rests: &Rests) {
+        let resting = self.candidates.iter().find(|to| !to.relay && rests.over(&to.node) > Time::ZERO);
+        if let Some(node) = resting.map(|to| to.node.clone()) {
+            self.end_relays(&node);
+        }
+    }
+
     /// When the first of all candidates may be tried (again). Without candidates nobody needs to be waited for.
     pub(crate) fn again(&self, rests: &Rests) -> Time {
         self.candidates.iter().map(|candidate| rests.over(&candidate.node)).min().unwrap_or(Time::ZERO)

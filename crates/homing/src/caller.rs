@@ -122,37 +122,58 @@ pub(crate) fn failure(grpc: bool, error: &CallError) -> Response<Body> {
         Verdict::Exhausted { last } => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, last),
         Verdict::Refused => (Code::ResourceExhausted, StatusCode::BAD_REQUEST, Some(Outcome::Refused)),
     };
-    let line = cut(&error.to_string(), MAX_LINE).to_owned();
-    let mut response = if grpc {
-        grpc_refusal(&Status::with_error_details(code, line, details(error)))
-    } else {
-        refusal(status, &line)
-    };
+    let line = error.to_string();
+    let mut response =
+        if grpc { grpc_refusal(&explained(code, header_line(&line), error)) } else { refusal(status, &line) };
     let headers = response.headers_mut();
     if let Some(outcome) = outcome {
         headers.insert(headers::OUTCOME, HeaderValue::from_static(outcome.as_str()));
     }
+    if outcome == Some(Outcome::Overloaded) {
+        headers.insert(headers::RETRY_AFTER_MS, RETRY_AFTER_MS.into());
+    }
+    headers.insert(headers::EPOCH, error.epoch.number().into());
     headers.insert(headers::ATTEMPTS, error.attempts.into());
     response
 }
 
-/// The longest line that explains a failure, and the longest reason of one attempt in its details, in bytes: both travel in
-/// headers.
+/// How soon a caller may ask again who found every node at its limit, in milliseconds.
+const RETRY_AFTER_MS: u64 = 100;
+
+/// The longest line that explains a failure, as a header holds it, and the longest reason of one attempt in its details, in
+/// bytes. A caller whose limit for headers is 8 KiB, as gRPC's often is, must not lose the status to its explanation.
 const MAX_LINE: usize = 2 << 10;
-const MAX_REASON: usize = 160;
+const MAX_REASON: usize = 80;
+
+/// As much of a line as a header is to hold.
+fn header_line(line: &str) -> &str {
+    let mut fits = cut(line, MAX_LINE);
+    while headers::grpc_message(fits).map(str::len).sum::<usize>() > MAX_LINE {
+        fits = cut(fits, fits.len() * 3 / 4);
+    }
+    fits
+}
 
 fn cut(text: &str, longest: usize) -> &str {
     &text[..text.floor_char_boundary(longest)]
 }
 
+/// A status that is explained to people by its line, and to programs by its details.
+fn explained(code: Code, line: &str, error: &CallError) -> Status {
+    // The details hold a message of their own, so that one is short.
+    let detailed = Status::with_error_details(code, error.problem(), details(error));
+    Status::with_details(code, line, Bytes::copy_from_slice(detailed.details()))
+}
+
 /// How a call failed, for programs: `google.rpc.ErrorInfo` of the domain `homing`. Its reason is the verdict; its metadata
-/// has `space`, `access`, `attempts`, `took_ms`, `omitted`, and for each attempt of the trail, from `attempt.00` on, the
+/// has `space`, `access`, `epoch`, `attempts`, `took_ms`, `omitted`, and for each attempt of the trail, from `attempt.00` on, the
 /// node, the outcome, the milliseconds from the beginning of the call, and why.
 fn details(error: &CallError) -> ErrorDetails {
-    let CallError { space, access, verdict, attempts, took, trail, omitted } = error;
+    let CallError { space, access, verdict, epoch, attempts, took, trail, omitted } = error;
     let mut metadata = HashMap::from([
         ("space".to_owned(), space.to_string()),
         ("access".to_owned(), access.to_string()),
+        ("epoch".to_owned(), epoch.to_string()),
         ("attempts".to_owned(), attempts.to_string()),
         ("took_ms".to_owned(), took.as_millis().to_string()),
         ("omitted".to_owned(), omitted.to_string()),
@@ -235,7 +256,8 @@ impl HttpBody for ExplainCut {
 
 #[cfg(test)]
 mod tests {
-    use homing_types::Access;
+    use homing_router::Tried;
+    use homing_types::{Access, Epoch, NodeId, Space};
     use http::header::HeaderName;
 
     use super::*;
@@ -251,6 +273,39 @@ mod tests {
 
     fn read_at_zero(pairs: &[(&'static str, &str)]) -> Result<Call, HeadError> {
         read(&mut headers(pairs), Instant::now())
+    }
+
+    #[test]
+    fn the_explanation_of_the_longest_failure_fits_into_the_headers_of_any_client() {
+        let tried = |i| Tried {
+            node: NodeId::new(&"n".repeat(63)).unwrap(),
+            outcome: Outcome::MaybeSent,
+            after: Duration::from_secs(86_400),
+            reason: format!("{i}{}", "ü".repeat(250)),
+        };
+        let error = CallError {
+            space: Space::new(&"ä".repeat(127)).unwrap(),
+            access: Access::ReadPrimary,
+            verdict: Verdict::Ambiguous,
+            epoch: Epoch::new(u64::MAX),
+            attempts: 256,
+            took: Duration::from_secs(86_400),
+            trail: (0..16).map(tried).collect(),
+            omitted: 240,
+        };
+        let response = failure(true, &error);
+        let len: usize =
+            response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!(len <= 8 << 10, "{len} bytes");
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::Unknown);
+        assert!(status.message().contains("it may have been executed"), "{}", status.message());
+        let details = status.get_details_error_info().unwrap();
+        assert_eq!((details.reason.as_str(), details.domain.as_str()), ("AMBIGUOUS", "homing"));
+        assert!(
+            details.metadata["attempt.15"].starts_with(&format!("{} maybe-sent 86400000 15", "n".repeat(63)))
+        );
+        assert_eq!(details.metadata["omitted"], "240");
     }
 
     #[tokio::test]

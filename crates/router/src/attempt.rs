@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use homing_failover::{Candidate, Sign};
+use homing_failover::Candidate;
 use homing_transport::Body;
 use homing_transport::{
     BoxFuture, Head, Kind, Lane, Reply, ReplyHead, Routed, SendError, SendErrorKind, Sent,
@@ -23,9 +23,14 @@ const LATE: &str = "the service gave no answer within the attempt's time";
 /// The most of an answer that is read though nobody wants it any more, in bytes.
 const MAX_UNWANTED: usize = 64 << 10;
 
+/// For how long such an answer is read.
+const MAX_UNWANTED_TIME: Duration = Duration::from_secs(1);
+
 /// All that an attempt needs, so that it can go on when its call has ended.
 pub(crate) struct Attempt {
     pub(crate) candidate: Candidate,
+    /// Which attempt of its call it is, from 1.
+    pub(crate) number: u32,
     pub(crate) routed: Routed,
     pub(crate) request: http::Request<Body>,
     pub(crate) traceparent: Option<String>,
@@ -46,16 +51,20 @@ pub(crate) struct Ended {
 
 /// The attempts of a call that are under way: one, and maybe a hedge.
 pub(crate) struct UnderWay {
-    attempts: Vec<BoxFuture<'static, Ended>>,
+    attempts: Vec<(Candidate, BoxFuture<'static, Ended>)>,
 }
 
 impl UnderWay {
     pub(crate) fn new(router: &Arc<Router>, attempt: Attempt) -> Self {
-        Self { attempts: vec![router.start(attempt)] }
+        Self { attempts: vec![(attempt.candidate.clone(), router.start(attempt))] }
     }
 
     pub(crate) fn add(&mut self, router: &Arc<Router>, attempt: Attempt) {
-        self.attempts.push(router.start(attempt));
+        self.attempts.push((attempt.candidate.clone(), router.start(attempt)));
+    }
+
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.attempts.iter().map(|(candidate, _)| candidate)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -65,11 +74,12 @@ impl UnderWay {
     /// The next of them to end.
     pub(crate) async fn next(&mut self) -> Ended {
         poll_fn(|cx| {
-            let ended = self.attempts.iter_mut().enumerate().find_map(|(index, attempt)| {
-                match attempt.as_mut().poll(cx) {
-                    Poll::Ready(ended) => Some((index, ended)),
-                    Poll::Pending => None,
-                }
+            let ended = self.attempts.iter_mut().enumerate().find_map(|(index, (_, attempt))| match attempt
+                .as_mut()
+                .poll(cx)
+            {
+                Poll::Ready(ended) => Some((index, ended)),
+                Poll::Pending => None,
             });
             let Some((index, ended)) = ended else { return Poll::Pending };
             drop(self.attempts.swap_remove(index));
@@ -81,10 +91,11 @@ impl UnderWay {
     /// Lets those that nobody waits for go on to their end: what they learn counts for all, and a peer that sees many
     /// streams reset may take it for an attack and close the connection (h2's limit on resets).
     pub(crate) fn let_finish(self) {
-        for attempt in self.attempts {
+        for (_, attempt) in self.attempts {
             tokio::spawn(async move {
                 let unwanted = attempt.await.reply.response.into_body();
-                let _ = Limited::new(unwanted, MAX_UNWANTED).collect().await;
+                let reading = Limited::new(unwanted, MAX_UNWANTED).collect();
+                let _ = tokio::time::timeout(MAX_UNWANTED_TIME, reading).await;
             });
         }
     }
@@ -95,7 +106,7 @@ impl Router {
         let span = tracing::debug_span!(
             "attempt",
             node = %attempt.candidate.node,
-            attempt = attempt.routed.attempt,
+            attempt = attempt.number,
             relay = attempt.candidate.relay,
             outcome = tracing::field::Empty,
             served_by = tracing::field::Empty,
@@ -110,12 +121,11 @@ impl Router {
     }
 
     async fn attempt(self: Arc<Self>, attempt: Attempt, span: Span) -> Ended {
-        let Attempt { candidate, routed, request, traceparent, deadline, timeout } = attempt;
+        let Attempt { candidate, routed, request, traceparent, deadline, timeout, .. } = attempt;
         let node = candidate.node;
         let slot = routed.space.key().slot();
         let believed = routed.believed;
-        let access = routed.access;
-        let observed = self.observe(&node, access);
+        let observed = self.observe(&node, routed.access);
         let started = Instant::now();
         let sent = if node == self.me {
             // What a wire does for a request that crosses it.
@@ -127,12 +137,9 @@ impl Router {
         } else {
             self.send_routed(&node, routed, request, traceparent, deadline, timeout).await
         };
-        let (reply, replied) = match sent {
-            Ok(reply) => (reply, true),
-            Err(error) => (outcome_of(error), false),
-        };
         let took = started.elapsed();
-        observed.ended(Sign::of(reply.head.outcome, replied, access));
+        observed.ended(&sent);
+        let reply = sent.unwrap_or_else(outcome_of);
         self.counters.attempted(reply.head.outcome);
         let taught = self.learn_from_reply(&node, slot, believed, &reply.head, deadline).await;
         record(&span, &reply.head);

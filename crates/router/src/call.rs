@@ -11,6 +11,8 @@ use homing_failover::{
 };
 use homing_transport::{Body, Reply, ReplyHead, Routed};
 use homing_types::{Access, Epoch, IdempotencyKey, NodeId, Outcome, Space, SpaceKey};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
@@ -91,7 +93,7 @@ impl Router {
     ) -> Result<Answer, CallError> {
         self.counters.called(call.access);
         let started = Instant::now();
-        let deadline = call.deadline.unwrap_or_else(|| started + self.options.call.deadline);
+        let deadline = call.deadline.unwrap_or_else(|| self.default_deadline(started));
         let terms = Terms {
             access: call.access,
             keyed: call.idempotency_key.is_some() && self.service().is_some_and(|service| service.dedupes()),
@@ -125,8 +127,9 @@ impl Router {
             Err(verdict) => {
                 self.counters.failed(driven.call.access);
                 span.record("outcome", verdict.as_str());
-                let Driven { call, plan, .. } = driven;
-                Err(CallError::new(call.space, call.access, verdict, plan, self.time_of(started), self.now()))
+                let epoch = self.epoch(driven.key.slot());
+                let Driven { call: Call { space, access, .. }, plan, .. } = driven;
+                Err(CallError::new(space, access, verdict, epoch, plan, self.time_of(started), self.now()))
             }
         }
     }
@@ -140,6 +143,7 @@ impl Router {
         loop {
             // What another call has learned counts for this one, too.
             if driven.planned.is_some_and(|planned| planned < self.epoch(slot)) {
+                driven.plan.renew();
                 self.make_plan(driven);
             }
             let now = self.now();
@@ -177,13 +181,13 @@ impl Router {
     async fn wait(self: &Arc<Self>, driven: &mut Driven, until: Instant) {
         let slot = driven.key.slot();
         let believed = self.epoch(slot);
-        let mut looking_up = pin!(self.look_up(slot));
+        let mut looking_up = pin!(self.look_up_once(slot));
         let mut looked_up = false;
         loop {
             let mut changed = pin!(self.changes.next(slot));
             changed.as_mut().enable();
             if self.epoch(slot) > believed {
-                return self.make_plan(driven);
+                return;
             }
             tokio::select! {
                 () = &mut looking_up, if !looked_up => looked_up = true,
@@ -216,7 +220,9 @@ impl Router {
             locality_of: &locality_of,
             standing: &standing,
         };
-        self.with_shared(|_, random| self.policy.plan(&request, random))
+        // Not under the lock: a plan asks a lot, and all calls share it.
+        let mut random = self.with_shared(|_, random| SmallRng::from_rng(random));
+        self.policy.plan(&request, &mut random)
     }
 
     /// Adds members that own nothing here, as far as this node knows. Where none of the owners could serve, the table may be
@@ -248,7 +254,7 @@ impl Router {
     ) -> Option<Reply> {
         let slot = driven.key.slot();
         let believed = self.epoch(slot);
-        let Some(attempt) = self.prepare(driven, candidate.clone(), believed, timeout).await else {
+        let Some(attempt) = self.prepare(driven, candidate, believed, timeout).await else {
             let reason = BODY_GONE.to_owned();
             driven.plan.give_up(self.me.clone(), Outcome::NotSent, reason, self.now());
             return None;
@@ -256,15 +262,24 @@ impl Router {
         let mut under_way = UnderWay::new(self, attempt);
         let mut hedge_at = hedge_after.map(|after| Instant::now() + after);
         let mut hedge = None;
+        let watched = driven.plan.may_be_sent_again() && !believed.is_zero();
         while !under_way.is_empty() {
             let mut changed = pin!(self.changes.next(slot));
-            changed.as_mut().enable();
+            if watched {
+                // What changed before this is seen below, and the bell rings for what changes after it.
+                changed.as_mut().enable();
+                if self.epoch(slot) > believed && self.are_overtaken(driven, &under_way) {
+                    self.overtake(driven, under_way);
+                    return None;
+                }
+            }
             tokio::select! {
                 biased;
                 ended = under_way.next() => {
-                    if let Some(reply) = self.settle(driven, ended, hedge.as_ref()) {
+                    let answer = self.settle(driven, ended, hedge.as_ref());
+                    if answer.is_some() || !driven.plan.is_walking() {
                         under_way.let_finish();
-                        return Some(reply);
+                        return answer;
                     }
                 }
                 () = tokio::time::sleep_until(hedge_at.unwrap_or_else(Instant::now)), if hedge_at.is_some() => {
@@ -274,19 +289,12 @@ impl Router {
                         && let Some(other) = self.with_shared(|shared, _| driven.plan.hedge(now, shared))
                         && let Some(attempt) = self.prepare(driven, other.clone(), believed, timeout).await
                     {
+                        self.counters.hedges.increment(1);
                         hedge = Some(other.node);
                         under_way.add(self, attempt);
                     }
                 }
-                () = changed => {
-                    if hedge.is_none() && self.is_overtaken(driven, &candidate, believed) {
-                        driven.plan.overtaken(candidate.node, OVERTAKEN.to_owned(), self.now());
-                        if driven.replay.is_in_hand() {
-                            under_way.let_finish();
-                        }
-                        return None;
-                    }
-                }
+                () = changed, if watched => {}
             }
         }
         None
@@ -308,21 +316,22 @@ impl Router {
             believed,
             hops_left: HOPS_LEFT.saturating_sub(u8::try_from(plan.follows()).unwrap_or(u8::MAX)),
             relay: candidate.relay,
-            attempt: plan.attempts().saturating_add(call.retry.into()),
+            attempt: 1_u32.saturating_add(plan.retries()).saturating_add(call.retry.into()),
             idempotency_key: call.idempotency_key,
             max_age: call.max_age,
             group: bytes::Bytes::new(),
         };
-        let traceparent = call.traceparent.clone();
-        Some(Attempt { candidate, routed, request, traceparent, deadline: *deadline, timeout })
+        let (number, traceparent, deadline) = (plan.attempts(), call.traceparent.clone(), *deadline);
+        let timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
+        Some(Attempt { candidate, number, routed, request, traceparent, deadline, timeout })
     }
 
     /// The answer that an attempt brought, or nothing after its outcome was noted.
     fn settle(&self, driven: &mut Driven, ended: Ended, hedge: Option<&NodeId>) -> Option<Reply> {
         let Ended { node, reply, taught, took } = ended;
         let Some(outcome) = reply.head.outcome else {
-            if let Some(hedge) = hedge {
-                self.counters.hedged(*hedge == node);
+            if hedge == Some(&node) {
+                self.counters.hedges_won.increment(1);
             }
             if driven.call.access.any_replica() {
                 self.with_shared(|shared, _| shared.timer.observe(took));
@@ -330,7 +339,7 @@ impl Router {
             return Some(reply);
         };
         // Of what this attempt has taught, its own reaction takes care, unless that is to wait.
-        if !matches!(outcome, Outcome::NotReady | Outcome::Overloaded) {
+        if taught && !matches!(outcome, Outcome::NotReady | Outcome::Overloaded) {
             driven.planned = driven.planned.map(|planned| planned.max(self.epoch(driven.key.slot())));
         }
         let ReplyHead { retry_after, reason, .. } = reply.head;
@@ -339,14 +348,22 @@ impl Router {
         None
     }
 
-    /// Whether an attempt waits on a node that owns the space no more, as this node has learned meanwhile, and may be given
-    /// up for another.
-    fn is_overtaken(self: &Arc<Self>, driven: &Driven, candidate: &Candidate, believed: Epoch) -> bool {
-        let news = !believed.is_zero() && self.epoch(driven.key.slot()) > believed;
-        news && driven.plan.may_be_sent_again() && {
-            let mut plan = self.plan(driven.key, driven.call.access).into_iter();
-            let now = plan.find(|planned| planned.candidate.node == candidate.node);
+    /// Whether all attempts under way wait on nodes that own the space no more, as this node has learned meanwhile.
+    fn are_overtaken(self: &Arc<Self>, driven: &Driven, under_way: &UnderWay) -> bool {
+        let plan = self.plan(driven.key, driven.call.access);
+        under_way.candidates().all(|candidate| {
+            let now = plan.iter().find(|planned| planned.candidate.node == candidate.node);
             now.is_none_or(|now| now.candidate.relay && !candidate.relay)
+        })
+    }
+
+    /// Gives up attempts for the new owners.
+    fn overtake(&self, driven: &mut Driven, under_way: UnderWay) {
+        for candidate in under_way.candidates() {
+            driven.plan.overtaken(candidate.node.clone(), OVERTAKEN.to_owned(), self.now());
+        }
+        if driven.replay.is_in_hand() {
+            under_way.let_finish();
         }
     }
 }

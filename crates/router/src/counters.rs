@@ -13,8 +13,8 @@ pub(crate) struct Counters {
     pub(crate) retries: Counter,
     pub(crate) starved: Counter,
     pub(crate) relays: Counter,
-    hedges_won: Counter,
-    hedges_lost: Counter,
+    pub(crate) hedges: Counter,
+    pub(crate) hedges_won: Counter,
     breakers_opened: Counter,
     breakers_half_opened: Counter,
     breakers_closed: Counter,
@@ -40,8 +40,8 @@ impl Counters {
             retries: counter!("homing_retries_total"),
             starved: counter!("homing_retry_budget_waits_total"),
             relays: counter!("homing_relays_total"),
-            hedges_won: counter!("homing_hedges_total", "result" => "won"),
-            hedges_lost: counter!("homing_hedges_total", "result" => "lost"),
+            hedges: counter!("homing_hedges_total"),
+            hedges_won: counter!("homing_hedges_won_total"),
             breakers_opened: counter!("homing_breaker_changes_total", "to" => "open"),
             breakers_half_opened: counter!("homing_breaker_changes_total", "to" => "half-open"),
             breakers_closed: counter!("homing_breaker_changes_total", "to" => "closed"),
@@ -66,11 +66,6 @@ impl Counters {
 
     pub(crate) fn attempted(&self, outcome: Option<Outcome>) {
         outcome.map_or(&self.answers, |outcome| &self.outcomes[outcome as usize]).increment(1);
-    }
-
-    /// A hedge ended with its call: whether its answer was the one that counted.
-    pub(crate) fn hedged(&self, won: bool) {
-        if won { &self.hedges_won } else { &self.hedges_lost }.increment(1);
     }
 
     pub(crate) fn breaker_changed(&self, to: Circuit) {

@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use homing_failover::{Attempted, Call, Verdict};
-use homing_types::{Access, NodeId, Outcome, Space, Time};
+use homing_types::{Access, Epoch, NodeId, Outcome, Space, Time};
 use thiserror::Error;
 
 /// Why a call has no answer of the service, with all that was tried.
@@ -14,6 +14,8 @@ pub struct CallError {
     pub access: Access,
     /// How it ended.
     pub verdict: Verdict,
+    /// The epoch that the entry node has for the space's group now; zero if it has none.
+    pub epoch: Epoch,
     /// The attempts there were.
     pub attempts: u32,
     /// How long the call took.
@@ -42,6 +44,7 @@ impl CallError {
         space: Space,
         access: Access,
         verdict: Verdict,
+        epoch: Epoch,
         call: Call,
         started: Time,
         ended: Time,
@@ -55,7 +58,7 @@ impl CallError {
             reason,
         };
         let trail = trail.into_iter().map(tried).collect();
-        Self { space, access, verdict, attempts, took: ended.since(started), trail, omitted }
+        Self { space, access, verdict, epoch, attempts, took: ended.since(started), trail, omitted }
     }
 
     /// How the call ended, in a few words.
@@ -108,6 +111,7 @@ mod tests {
             space: Space::new("acme").unwrap(),
             access: Access::Write,
             verdict: Verdict::Ambiguous,
+            epoch: Epoch::new(1),
             attempts: 9,
             took: Duration::from_millis(40),
             trail: vec![

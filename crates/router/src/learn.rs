@@ -53,8 +53,17 @@ impl Router {
         Ok(epoch)
     }
 
+    /// Asks the authority for a group, once for all who need it at the same time.
+    pub(crate) async fn look_up_once(self: &Arc<Self>, slot: Slot) {
+        let flight = self.lookups.join(slot, || {
+            let router = Arc::clone(self);
+            async move { router.look_up(slot).await }
+        });
+        flight.await;
+    }
+
     /// Asks the authority for a group, and learns it unless this node knows a newer one.
-    pub(crate) async fn look_up(&self, slot: Slot) {
+    async fn look_up(&self, slot: Slot) {
         let lookup = self.authority.lookup(slot);
         let Ok(Some(diff)) = tokio::time::timeout(self.options.pull_timeout, lookup).await else { return };
         if diff.epochs().all(|(_, epoch)| epoch < self.epoch(slot)) {

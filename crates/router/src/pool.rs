@@ -121,12 +121,16 @@ impl Pool {
         if let Some(wire) = self.wires.get(node.wire.as_str()) {
             wire.counters.sent.increment(1);
         }
-        let Ok(result) = tokio::time::timeout_at(impatient, pooled.connection.send(head, request)).await
-        else {
-            self.unanswered(node, lane, &pooled);
-            return Err(reply_timed_out(node));
-        };
-        pooled.unanswered.store(0, Ordering::Relaxed);
+        let since = Instant::now();
+        let mut waiting = Waiting { pool: self, node, lane, pooled: &pooled, since, over: false };
+        let result = tokio::time::timeout_at(impatient, pooled.connection.send(head, request))
+            .await
+            .unwrap_or_else(|_| Err(reply_timed_out(node)));
+        waiting.over = !matches!(&result, Err(error) if error.kind == SendErrorKind::Deadline);
+        drop(waiting);
+        if result.is_ok() {
+            pooled.unanswered.store(0, Ordering::Relaxed);
+        }
         if let Err(error) = &result
             && matches!(error.kind, SendErrorKind::Lost | SendErrorKind::Unreachable)
             && !pooled.connection.is_open()
@@ -257,6 +261,28 @@ impl Pool {
     }
 }
 
+/// An attempt that waits for its reply. One that ends without any, given up or timed out, speaks against its connection, if
+/// it had a fair time.
+struct Waiting<'a> {
+    pool: &'a Pool,
+    node: &'a Node,
+    lane: Lane,
+    pooled: &'a Arc<Pooled>,
+    since: Instant,
+    over: bool,
+}
+
+/// What a connection that works answers within, unless the service is slow: callers may be in more of a hurry.
+const FAIR_TIME: Duration = Duration::from_millis(500);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.over && self.since.elapsed() >= FAIR_TIME {
+            self.pool.unanswered(self.node, self.lane, self.pooled);
+        }
+    }
+}
+
 fn reply_timed_out(node: &Node) -> SendError {
     SendError::maybe_sent(
         SendErrorKind::Deadline,
@@ -355,10 +381,20 @@ mod tests {
         let options = PoolOptions { connections: 1, stuck_after: 3, ..PoolOptions::default() };
         let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], options));
         for (attempt, dials) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
-            let head = Head { kind: Kind::Direct(id.clone()), remaining: None, traceparent: None };
-            let request = http::Request::new(Body::empty());
-            let sent = pool.send(&node, Lane::Payload, head, request, Duration::from_secs(1)).await;
-            assert_eq!(sent.unwrap_err().sent, Sent::MaybeSent);
+            let sending = |patience| {
+                let head = Head { kind: Kind::Direct(id.clone()), remaining: None, traceparent: None };
+                let request = http::Request::new(Body::empty());
+                pool.send(&node, Lane::Payload, head, request, patience)
+            };
+            let hurried = sending(FAIR_TIME / 2).await;
+            assert_eq!(hurried.unwrap_err().sent, Sent::MaybeSent, "it says nothing of the connection");
+            let patience = 2 * FAIR_TIME;
+            if attempt % 2 == 0 {
+                assert_eq!(sending(patience).await.unwrap_err().sent, Sent::MaybeSent);
+            } else {
+                let given_up = tokio::time::timeout(FAIR_TIME, sending(patience)).await;
+                assert!(given_up.is_err(), "nobody waits any more");
+            }
             assert_eq!(wire.dials.load(Ordering::Relaxed), dials, "attempt {attempt}");
         }
     }

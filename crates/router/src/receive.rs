@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_failover::Sign;
 use homing_routing_table::{Decision, Known, Pull, Received, receive};
 use homing_transport::wire::headers::{self, ATTEMPT, TRACEPARENT};
 use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
@@ -82,7 +81,7 @@ impl Router {
                 // The last hop is kept for after a lookup at the authority.
                 Decision::Forward { hops_left: 0, .. } if !looked_up => {
                     looked_up = true;
-                    self.look_up(key.slot()).await;
+                    self.look_up_once(key.slot()).await;
                 }
                 Decision::Forward { epoch, hops_left } => {
                     if arrived.routed.relay {
@@ -160,7 +159,7 @@ impl Router {
 
     async fn execute(&self, grant: Grant, arrived: Arrived, mut request: http::Request<Body>) -> Reply {
         let now = Instant::now();
-        let deadline = arrived.deadline.unwrap_or_else(|| now + self.options.call.deadline);
+        let deadline = arrived.deadline.unwrap_or_else(|| self.default_deadline(now));
         if deadline <= now {
             return Reply::of(Outcome::Expired, "the deadline passed before the request was executed");
         }
@@ -221,16 +220,15 @@ impl Router {
         let slot = key.slot();
         let believed = routed.believed;
         let routed = Routed { group: self.carried_group(slot), ..routed };
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.options.call.deadline);
+        let deadline = deadline.unwrap_or_else(|| self.default_deadline(Instant::now()));
         let patience = deadline.saturating_duration_since(Instant::now());
-        let access = routed.access;
-        let observed = self.observe(&next.node, access);
+        let observed = self.observe(&next.node, routed.access);
         let sent = self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await;
+        observed.ended(&sent);
         let (mut reply, who) = match sent {
             Ok(reply) => (reply, Some(&next.node)),
             Err(error) => (outcome_of(error), None),
         };
-        observed.ended(Sign::of(reply.head.outcome, who.is_some(), access));
         if let Some(node) = who {
             self.learn_from_reply(node, slot, believed, &reply.head, deadline).await;
         }

@@ -34,6 +34,7 @@ pub struct Router {
     pub(crate) options: RouterOptions,
     pub(crate) counters: Counters,
     pub(crate) pulls: Flights<(NodeId, Slot), Pulled>,
+    pub(crate) lookups: Flights<Slot, ()>,
     pub(crate) standings: Standings,
     pub(crate) changes: Changes,
     mounted: OnceLock<Mounted>,
@@ -44,6 +45,9 @@ pub struct Router {
 
 /// What a pull brought: the epoch the peer has for the slot, zero if it has none. Newer groups are applied already.
 pub(crate) type Pulled = Result<Epoch, String>;
+
+/// The longest time of a call that brings none: who sets more means none at all.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The bounds of a [`Router`].
 #[derive(Debug, Clone)]
@@ -140,6 +144,7 @@ impl RouterBuilder {
             options: self.options,
             counters: Counters::new(),
             pulls: Flights::new(),
+            lookups: Flights::new(),
             mounted: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             origin: Instant::now(),
@@ -208,6 +213,11 @@ impl Router {
 
     pub(crate) fn now(&self) -> Time {
         Time::from_origin(self.origin.elapsed())
+    }
+
+    /// When a call that began at `started` and brings no deadline ends.
+    pub(crate) fn default_deadline(&self, started: Instant) -> Instant {
+        started + self.options.call.deadline.min(LONGEST)
     }
 
     pub(crate) fn time_of(&self, instant: Instant) -> Time {

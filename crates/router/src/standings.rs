@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use dashmap::DashMap;
 use homing_failover::{BreakerLimits, Circuit, Health, Sign, Standing, Started};
-use homing_transport::Lane;
+use homing_transport::{Lane, Reply, SendError, SendErrorKind};
 use homing_types::{Access, NodeId};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use crate::router::Router;
 
@@ -49,8 +50,10 @@ impl Router {
         let peer = self.standings.peer(node);
         let mut health = peer[access as usize].lock();
         let now = self.now();
-        if health.wants_probe(now) {
-            tokio::spawn(Arc::clone(self).probe(node.clone(), access));
+        if let Ok(runtime) = Handle::try_current()
+            && health.wants_probe(now)
+        {
+            runtime.spawn(Arc::clone(self).probe(node.clone(), access));
         }
         health.standing(suspect, now)
     }
@@ -83,7 +86,7 @@ impl Router {
     }
 }
 
-/// An attempt under way. One that is dropped says nothing of its peer.
+/// An attempt under way. One that is dropped says something of its peer only if that had a fair time to answer.
 pub(crate) struct Observed {
     router: Arc<Router>,
     node: NodeId,
@@ -93,8 +96,25 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    pub(crate) fn ended(mut self, sign: Sign) {
+    /// The peer replied, or the transport found out why it didn't.
+    pub(crate) fn ended(mut self, sent: &Result<Reply, SendError>) {
+        let sign = match sent {
+            Ok(reply) => Sign::of(reply.head.outcome, self.access),
+            Err(error) => match error.kind {
+                SendErrorKind::Deadline => self.late(),
+                // Of the request, and not of who should get it.
+                SendErrorKind::Body | SendErrorKind::Limit => Sign::None,
+                _ => Sign::Bad,
+            },
+        };
         self.end(sign);
+    }
+
+    fn late(&self) -> Sign {
+        let Some(started) = self.started else { return Sign::None };
+        let longest = self.router.options.call.attempt_timeout;
+        let health = self.peer[self.access as usize].lock();
+        if health.had_fair_time(started, longest, self.router.now()) { Sign::Bad } else { Sign::None }
     }
 
     fn end(&mut self, sign: Sign) {
@@ -110,6 +130,9 @@ impl Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        self.end(Sign::None);
+        if self.started.is_some() {
+            let sign = self.late();
+            self.end(sign);
+        }
     }
 }

@@ -39,7 +39,8 @@ pub struct Routed {
     pub hops_left: u8,
     /// Set on a detour: the receiver may forward once although it knows no newer epoch.
     pub relay: bool,
-    /// Which try of the entry node this is, from 1. From 2 on, nobody downstream retries it.
+    /// 1, and one more for each retry before: an attempt after one that somebody may have worked on. From 2 on, nobody downstream
+    /// retries it.
     pub attempt: u32,
     /// Names the write, so that a retry of it is known.
     pub idempotency_key: Option<IdempotencyKey>,

@@ -419,6 +419,66 @@ fn a_call_that_is_a_retry_already_gets_none() {
 }
 
 #[test]
+fn a_call_earns_for_others_unless_it_is_a_retry() {
+    for (retry, left) in [(false, 21), (true, 1)] {
+        let mut shared =
+            Shared::new(BudgetLimits { percent: 2_000, per_second: 0, ..BudgetLimits::default() });
+        while shared.budget.left(Time::ZERO) > 1 {
+            shared.budget.retry(Time::ZERO).unwrap();
+        }
+        let deadline = Time::ZERO + DEADLINE;
+        let mut story = Story::on(Terms { access: Access::Read, keyed: false, retry, deadline });
+        story.shared = shared;
+        story.plans(&["a"]);
+        story.tries("a", Outcome::NotSent);
+        assert_eq!(story.shared.budget.left(Time::ZERO), left);
+    }
+}
+
+#[test]
+fn what_a_hedge_teaches_too_is_followed_once_and_nobody_else_is_waited_for() {
+    let mut story = Story::of(READ).measured();
+    story.plans(&["a", "b"]);
+    assert!(story.hedge_after().is_some());
+    story.call.hedge(story.now, &mut story.shared).unwrap();
+    assert!(story.call.is_walking());
+    story.hears("b", Outcome::NotOwner, None, true);
+    assert!(!story.call.is_walking());
+    story.hears("a", Outcome::NotOwner, None, true);
+    assert_eq!(story.call.follows(), 1);
+}
+
+#[test]
+fn relays_are_asked_once_for_the_successor_of_a_primary_that_is_not_ready() {
+    let mut story = Story::of(WRITE);
+    story.plans(&["a", "b"]);
+    story.is_put_off_by("a", Outcome::NotReady, ms(10));
+    story.tries("b", Outcome::NotSent);
+    for _ in 0..2 {
+        story.waits();
+        story.plans(&["a", "b"]);
+    }
+    story.is_put_off_by("a", Outcome::NotReady, ms(10));
+    story.waits();
+}
+
+#[test]
+fn news_from_elsewhere_are_followed_without_a_token() {
+    let mut story = Story::of(WRITE).poor();
+    story.plans(&["a"]);
+    story.is_put_off_by("a", Outcome::NotReady, ms(10));
+    story.waits();
+    story.plans(&["a"]);
+    assert!(matches!(story.next(), Action::Wait { starved: true, .. }));
+    story.call.renew();
+    story.call.plan(vec![planned(Candidate { node: id("b"), tier: Tier::Zone, relay: false })]);
+    story.tries("b", Outcome::NotReady);
+    story.waits();
+    story.plans(&["b"]);
+    story.starves();
+}
+
+#[test]
 fn a_read_is_hedged_after_the_measured_time_to_the_next_candidate() {
     let mut story = Story::of(READ).measured();
     story.plans(&["a", "b"]);

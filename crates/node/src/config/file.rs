@@ -236,7 +236,10 @@ mod tests {
                 _ => vec![section],
             };
             for key in keys {
-                assert!(documented.contains(&format!("`{key}`")), "{key} is not in docs/CONFIGURATION.md or docs/FAILOVER.md");
+                assert!(
+                    documented.contains(&format!("`{key}`")),
+                    "{key} is not in docs/CONFIGURATION.md or docs/FAILOVER.md"
+                );
             }
         }
     }

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use homing_router::PING_PATH;
+use homing_transport::{Body, BodyError, Lane};
 use homing_types::{Access, Execution};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::time::Instant;
 
-use crate::support::{Behaviour, Cluster, Fault, Served, group, space};
+use crate::support::{Behaviour, Cluster, Fault, Served, call, call_within, group, space};
 
 /// Between two reads.
 const STEP: Duration = Duration::from_millis(50);
@@ -85,6 +90,30 @@ async fn the_last_owner_standing_is_tried_whatever_its_breaker_says() {
     cluster.node("a1").service.always(Behaviour::Answer);
     cluster.faults.set("a2", "b1", Fault::Cut);
     assert_eq!(Served::of(&cluster.read("a2").await).by, "a1");
+}
+
+/// What a caller can't wait for, or breaks off itself, is no fault of the peer.
+#[tokio::test(start_paused = true)]
+async fn callers_in_a_hurry_and_broken_bodies_do_not_count_against_a_peer() {
+    let cluster = Cluster::knowing(["a1", "a2", "b1"], group(5, &["a1", "b1"]));
+    for access in Access::ALL {
+        cluster.call("a2", call(access)).await.unwrap();
+    }
+    let dials = cluster.faults.dials("a2", "a1", Lane::Payload);
+    cluster.node("a1").service.always(Behaviour::Slow(Duration::from_millis(60)));
+    for access in Access::ALL {
+        for _ in 0..30 {
+            let hurried = cluster.call("a2", call_within(access, Duration::from_millis(20))).await;
+            assert!(hurried.is_err() || access == Access::Read);
+        }
+    }
+    for _ in 0..30 {
+        let broken = futures_util::stream::iter([Err(BodyError::Deadline)]);
+        let broken = Body::new(StreamBody::new(broken.map_ok(Frame::<Bytes>::data)));
+        let _ = cluster.send("a2", call(Access::Write), broken).await;
+    }
+    assert_eq!(cluster.counted("homing_breaker_changes_total"), 0);
+    assert_eq!(cluster.faults.dials("a2", "a1", Lane::Payload), dials.max(2), "no connection was replaced");
 }
 
 /// One space of a thousand fails; its peer is as good for the others as before.

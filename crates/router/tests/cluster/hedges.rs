@@ -82,6 +82,24 @@ async fn what_only_the_primary_does_is_not_hedged_and_zero_per_cent_is_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_owner_change_ends_the_wait_for_both() {
+    let cluster = measured(Setup::default()).await;
+    let before = cluster.log().executed.len();
+    for node in ["b1", "b2"] {
+        cluster.node(node).service.always(Behaviour::hang());
+    }
+    let began = Instant::now();
+    let change = async {
+        cluster.until("both execute", |log| log.executed.len() == before + 2).await;
+        cluster.learns("a1", group(6, &["a1"]));
+    };
+    let (answer, ()) = tokio::join!(cluster.read("a1"), change);
+    let answer = answer.unwrap();
+    assert_eq!((answer.head.served_by.unwrap().as_str(), answer.attempts), ("a1", 3));
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_whose_both_attempts_fail_is_tried_again() {
     let cluster = measured(Setup::default()).await;
     let maybe = Behaviour::decline(homing_types::Execution::Maybe, Duration::ZERO);
