@@ -155,8 +155,10 @@ impl Process {
         let listen = file["listen"].as_table_mut().unwrap();
         listen.insert("client".to_owned(), format!("{host}:7401").into());
         listen.insert("admin".to_owned(), format!("{host}:7402").into());
-        // On a busy machine a hedge is a matter of luck, and takes another way: who wants them switches them on.
-        file["failover"].as_table_mut().unwrap().insert("hedge_percent".to_owned(), 0.into());
+        // On a busy machine hedges and second attempts are a matter of luck: who wants them says so.
+        let failover = file["failover"].as_table_mut().unwrap();
+        failover.insert("hedge_percent".to_owned(), 0.into());
+        failover.insert("attempt_timeout_ms".to_owned(), 10_000.into());
         (layout.edit)(number, &mut file);
         std::fs::write(&config, toml::to_string(&file).unwrap()).unwrap();
         let listen = |key| file["listen"][key].as_str().unwrap().to_owned();
