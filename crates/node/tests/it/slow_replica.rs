@@ -58,7 +58,8 @@ async fn no_read_fails_and_few_are_sent_twice_while_a_replica_answers_late(wire:
 
     tell(&format!("{wire}: steady {}", done.between(steady, late)));
     tell(&format!("{wire}: {}", between.since(&before)));
-    tell(&format!("{wire}: late   {}", done.between(late, Instant::now())));
+    let of_late = done.between(late, Instant::now());
+    tell(&format!("{wire}: late   {of_late}, {} of them over {EACH_WAY:?}", of_late.over(EACH_WAY)));
     let while_late = after.since(&between);
     tell(&format!("{wire}: {while_late}"));
     tell(&format!("{wire}: in all {after}"));

@@ -14,6 +14,11 @@ impl Latencies {
         self.sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     }
 
+    /// How many took longer than this.
+    pub(crate) fn over(&self, this: Duration) -> usize {
+        self.sorted.len() - self.sorted.partition_point(|took| *took <= this)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.sorted.len()
     }
