@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 #[allow(dead_code, unused_imports, reason = "what the tests share is more than what is measured")]
 mod support;
 
-use support::{Cluster, Layout, OneFails, Reads, Rounds, Tiers, every};
+use support::{Cluster, Latencies, Layout, OneFails, Reads, Rounds, Tiers, every};
 
 const WIRES: &[&str] = &[
     #[cfg(feature = "grpc")]
@@ -69,7 +69,7 @@ const FULL: Size = Size {
     warm_up: Duration::from_millis(1_500),
     steady: Duration::from_secs(3),
     late: Duration::from_secs(6),
-    rounds: 8,
+    rounds: 12,
     calls: 5_000,
 };
 
@@ -178,29 +178,28 @@ async fn calls_and_hedges(cluster: &Cluster) -> (f64, f64) {
 async fn failing_space(wire: &'static str, size: &Size, figures: &mut Figures) {
     let story = OneFails::start(wire, Duration::from_secs(1)).await;
     story.round(1..SPACES, READERS, &mut Rounds::default()).await;
-    let (mut ratios, mut failures) = (Vec::new(), 0);
-    for round in 0..size.rounds {
-        let (mut without, mut with) = (Rounds::default(), Rounds::default());
-        // Whoever comes second finds a warmer machine.
-        if round % 2 == 0 {
-            story.round(1..SPACES, READERS, &mut without).await;
+    let (mut ratios, mut noise, mut failures) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..size.rounds {
+        // Without on both sides of with: what drifts cancels out, and how far two alike are apart is seen.
+        let mut rounds = [Rounds::default(), Rounds::default(), Rounds::default()];
+        for (rounds, first) in rounds.iter_mut().zip([1, 0, 1]) {
+            story.round(first..SPACES, READERS, rounds).await;
         }
-        story.round(0..SPACES, READERS, &mut with).await;
-        if round % 2 == 1 {
-            story.round(1..SPACES, READERS, &mut without).await;
-        }
-        let (calm, beside) = (without.latencies(), with.latencies());
-        let ratio = ratio(beside.at(0.99), calm.at(0.99));
-        figures.say(&format!("one failing space: without {calm}; with {beside}: {ratio:.2}"));
-        ratios.push(ratio);
-        let others = |rounds: &Rounds| rounds.failures.iter().filter(|failure| failure.space != 0).count();
-        failures += others(&without) + others(&with);
+        let [before, with, after] = rounds.each_ref().map(|rounds| rounds.latencies());
+        let p99 = |latencies: &Latencies| latencies.at(0.99).as_secs_f64();
+        ratios.push(p99(&with) / p99(&before).midpoint(p99(&after)));
+        noise.push(p99(&after) / p99(&before));
+        figures.say(&format!("one failing space: without {before}; with {with}; without {after}"));
+        failures += rounds.iter().flat_map(|all| &all.failures).filter(|failure| failure.space != 0).count();
     }
+    let apart = |of: &[f64]| of.iter().map(|ratio| format!("{ratio:.2}")).collect::<Vec<_>>().join(", ");
+    figures.say(&format!("one failing space: {}; two without: {}", apart(&ratios), apart(&noise)));
     let what = format!(
         "one failing space of {SPACES}: p99 of the others, with ÷ without, median of {}",
         size.rounds
     );
     figures.at_most(&what, median(ratios), 1.1);
+    figures.only("one failing space: the same of two rounds without", median(noise));
     figures.at_most("one failing space: failures of the others", failures as f64, 0.0);
 }
 
