@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::on_each_wire;
 use crate::support::{Offered, Tiers, tell};
 
-const CALLS: u64 = 2_000;
-const AT_A_TIME: usize = 300;
+const CALLS: u64 = 1_500;
+const AT_A_TIME: usize = 150;
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The share of calls that routers may add, whatever they are given besides.

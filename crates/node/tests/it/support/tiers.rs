@@ -65,8 +65,8 @@ impl Tiers {
         }
     }
 
-    /// Offers reads through the first tier, each of a space of its own, so many at a time. As they wait for their deadlines,
-    /// that makes so many each deadline.
+    /// Offers reads through the first tier, each of a space of its own, so many at a time: each waits for as
+    /// long as somebody tries, at most for its deadline.
     pub(crate) async fn offer(&self, calls: u64, at_a_time: usize, deadline: Duration) -> Offered {
         let entries = self.clusters[0].nodes.len();
         let clients: Vec<_> = (0..entries).map(|i| self.clusters[0].kv(i).with_timeout(deadline)).collect();
