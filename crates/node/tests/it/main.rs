@@ -15,6 +15,7 @@ mod kept_table;
 mod lost_reply;
 mod one_failing_space;
 mod operator;
+mod pausing_service;
 mod slow_replica;
 mod stale_metadata;
 mod stopping;

@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -12,6 +14,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -26,6 +30,8 @@ pub(crate) struct Beside {
 
 struct Shared {
     fails: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Who waits for the end of the pause, if there is one.
+    pause: Mutex<Option<Vec<Waker>>>,
     connections: AtomicU64,
     failed: AtomicU64,
 }
@@ -35,12 +41,27 @@ impl Beside {
     pub(crate) async fn start(fails: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let shared =
-            Shared { fails: Box::new(fails), connections: AtomicU64::new(0), failed: AtomicU64::new(0) };
+        let shared = Shared {
+            fails: Box::new(fails),
+            pause: Mutex::default(),
+            connections: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        };
         let shared = Arc::new(shared);
         let mut serving = JoinSet::new();
         serving.spawn(connections(listener, Arc::clone(&shared)));
         Self { address, shared, _serving: serving }
+    }
+
+    /// From now on reads nothing, as a process that stops for a while.
+    pub(crate) fn pause(&self) {
+        self.shared.pause.lock().unwrap().get_or_insert_default();
+    }
+
+    /// Goes on with all that has come meanwhile.
+    pub(crate) fn resume(&self) {
+        let waiting = self.shared.pause.lock().unwrap().take();
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Connections that were made.
@@ -66,11 +87,32 @@ async fn connections(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     stream.set_nodelay(true).unwrap();
+    let (reader, writer) = stream.into_split();
+    let stream = tokio::io::join(Pausing { reader, shared: Arc::clone(&shared) }, writer);
     let answer = service_fn(|request| answer(Arc::clone(&shared), request));
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.max_concurrent_streams(10_000);
     // A node that is killed leaves in the middle of something.
     let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
+}
+
+struct Pausing {
+    reader: OwnedReadHalf,
+    shared: Arc<Shared>,
+}
+
+impl AsyncRead for Pausing {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        read: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(waiting) = &mut *self.shared.pause.lock().unwrap() {
+            waiting.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.reader).poll_read(cx, read)
+    }
 }
 
 /// An error drops the stream: the node can't tell what has become of its request.
