@@ -13,23 +13,29 @@ mod failing_node;
 mod hanging_node;
 mod kept_table;
 mod lost_reply;
+mod one_failing_space;
 mod operator;
+mod pausing_service;
+mod slow_replica;
 mod stale_metadata;
 mod stopping;
 mod support;
+mod three_tiers;
 mod unreachable_primary;
 mod wrong_input;
 
 /// One test on each wire that this build has.
 macro_rules! on_each_wire {
-    ($name:ident) => {
+    ($(#[$attribute:meta])* $name:ident) => {
         mod $name {
+            $(#[$attribute])*
             #[cfg(feature = "grpc")]
             #[tokio::test(flavor = "multi_thread")]
             async fn over_grpc() {
                 super::$name("grpc").await;
             }
 
+            $(#[$attribute])*
             #[cfg(feature = "quic")]
             #[tokio::test(flavor = "multi_thread")]
             async fn over_quic() {

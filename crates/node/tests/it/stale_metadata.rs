@@ -11,7 +11,7 @@ use homing::{Access, SpaceKey};
 use serde_json::{Value, json};
 
 use crate::on_each_wire;
-use crate::support::{Cluster, Layout, OwnersOf, every, next_epoch, owners};
+use crate::support::{Cluster, Layout, OwnersOf, every, next_epoch, owners, tell};
 
 const NODES: usize = 5;
 
@@ -381,9 +381,4 @@ impl std::fmt::Display for Tally {
 
 fn slot(space: &str) -> homing::Slot {
     SpaceKey::of(space).slot()
-}
-
-#[expect(clippy::print_stdout, reason = "how many hops it took is what this test is asked for")]
-fn tell(line: &str) {
-    println!("{line}");
 }

@@ -5,13 +5,26 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Kv;
+use super::{Kv, Latencies};
 
-/// A steady load of reads through some nodes, of spaces whose `key` is `value`.
+/// A steady load of reads through some nodes, one at a time through each, of spaces whose `key` is `value`.
 pub(crate) struct Reads {
     stop: Arc<AtomicBool>,
     passed: Arc<AtomicUsize>,
-    readers: JoinSet<Vec<String>>,
+    readers: JoinSet<Done>,
+}
+
+/// How the reads went.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// What was said of those that failed.
+    pub(crate) failures: Vec<String>,
+    reads: Vec<Read>,
+}
+
+struct Read {
+    began: Instant,
+    took: Duration,
 }
 
 impl Reads {
@@ -23,18 +36,20 @@ impl Reads {
         for (reader, kv) in entries.into_iter().enumerate() {
             let (stop, passed, spaces) = (Arc::clone(&stop), Arc::clone(&passed), Arc::clone(&spaces));
             readers.spawn(async move {
-                let mut failures = Vec::new();
+                let mut done = Done::default();
                 for i in (reader * 31)..usize::MAX {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
+                    let began = Instant::now();
                     match kv.get(&spaces[i % spaces.len()], "key").await {
                         Ok(served) if served.value.as_deref() == Some(b"value") => {}
-                        other => failures.push(format!("{other:?}")),
+                        other => done.failures.push(format!("{other:?}")),
                     }
+                    done.reads.push(Read { began, took: began.elapsed() });
                     passed.fetch_add(1, Ordering::Relaxed);
                 }
-                failures
+                done
             });
         }
         Self { stop, passed, readers }
@@ -50,12 +65,27 @@ impl Reads {
         }
     }
 
-    pub(crate) async fn stop(mut self) -> Vec<String> {
+    /// What has failed by the end.
+    pub(crate) async fn stop(self) -> Vec<String> {
+        self.done().await.failures
+    }
+
+    pub(crate) async fn done(mut self) -> Done {
         self.stop.store(true, Ordering::Relaxed);
-        let mut failures = Vec::new();
+        let mut all = Done::default();
         while let Some(ended) = self.readers.join_next().await {
-            failures.extend(ended.unwrap());
+            let Done { failures, reads } = ended.unwrap();
+            all.failures.extend(failures);
+            all.reads.extend(reads);
         }
-        failures
+        all
+    }
+}
+
+impl Done {
+    /// Of the reads that ended after `from`, and began before `to`.
+    pub(crate) fn between(&self, from: Instant, to: Instant) -> Latencies {
+        let touched = |read: &&Read| read.began + read.took > from && read.began < to;
+        self.reads.iter().filter(touched).map(|read| read.took).collect()
     }
 }

@@ -1,0 +1,61 @@
+//! One of 1,000 spaces always fails. Its own calls end in an error; nobody else's notice.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::on_each_wire;
+use crate::support::{Asked, Failure, OneFails, Rounds, tell};
+
+const SPACES: usize = 1_000;
+
+/// Times that all are asked, each with the failing one and without.
+const ROUNDS: usize = 2;
+const AT_A_TIME: usize = 32;
+const DEADLINE: Duration = Duration::from_secs(2);
+
+on_each_wire!(one_space_of_a_thousand_that_always_fails_harms_no_other);
+async fn one_space_of_a_thousand_that_always_fails_harms_no_other(wire: &'static str) {
+    let story = OneFails::start(wire, DEADLINE).await;
+    let (mut without, mut with) = (Rounds::default(), Rounds::default());
+    for _ in 0..ROUNDS {
+        story.round(1..SPACES, AT_A_TIME, &mut without).await;
+        story.round(0..SPACES, AT_A_TIME, &mut with).await;
+    }
+    tell(&format!("{wire}: without {}", without.latencies()));
+    tell(&format!("{wire}: with    {}", with.latencies()));
+    let (calls, failed) = (with.failures.len(), story.service.failed());
+    let mut breakers = 0.0;
+    for node in &story.cluster.nodes {
+        breakers += node.counter("homing_breaker_changes_total", "").await;
+    }
+    tell(&format!(
+        "{wire}: {calls} calls of the failing space, asked for {failed} times; {breakers} breaker changes"
+    ));
+
+    assert!(without.failures.is_empty(), "{:?}", without.failures[0]);
+    for rounds in [&without, &with] {
+        assert_eq!(rounds.well.len(), ROUNDS * (SPACES - 1) * Asked::ALL.len());
+        assert!(rounds.detours.is_empty(), "{} detours: {}", rounds.detours.len(), rounds.detours[0]);
+    }
+    assert_eq!(with.failures.len(), ROUNDS * Asked::ALL.len());
+    for failure in &with.failures {
+        ended_in_an_error(failure);
+    }
+    assert!(failed > with.failures.len() as u64, "the failing space was never tried again");
+    assert_eq!(breakers, 0.0, "a peer is avoided for one space's sake");
+}
+
+fn ended_in_an_error(failure: &Failure) {
+    let Failure { space, asked, status } = failure;
+    assert_eq!(*space, 0, "{failure:?}");
+    let status = status.as_ref().unwrap_or_else(|| panic!("nobody answered a {asked:?}"));
+    let code = match asked {
+        Asked::Read => Code::DeadlineExceeded,
+        // It may have been executed.
+        Asked::Write | Asked::KeyedWrite => Code::Unknown,
+    };
+    assert_eq!(status.code(), code, "{asked:?}: {status}");
+    let attempts: u32 = status.metadata().get("homing-attempts").unwrap().to_str().unwrap().parse().unwrap();
+    assert_eq!(attempts == 1, *asked == Asked::Write, "{asked:?}: {attempts} attempts: {status}");
+}
