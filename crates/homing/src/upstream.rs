@@ -1,3 +1,7 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use homing_router::{Declined, Granted, Service};
@@ -25,6 +29,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub struct Upstream {
     client: Client,
     dedupes: bool,
+    abandoned: Arc<AtomicUsize>,
 }
 
 impl Upstream {
@@ -33,15 +38,17 @@ impl Upstream {
     /// # Errors
     /// [`ClientError::Address`] if that is no address.
     pub fn new(address: &str, dedupes: bool) -> Result<Self, ClientError> {
-        Ok(Self { client: Client::of_service(address)?, dedupes })
+        Ok(Self { client: Client::of_service(address)?, dedupes, abandoned: Arc::default() })
     }
 }
 
 impl Service for Upstream {
     fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
         Box::pin(async move {
-            let request = bear(granted);
-            self.client.send(request).await.map_err(|error| Declined {
+            let (client, request) = (self.client.clone(), bear(granted));
+            let sending = Box::pin(async move { client.send(request).await });
+            let exchange = Exchange { sending: Some(sending), abandoned: Arc::clone(&self.abandoned) };
+            exchange.await.map_err(|error| Declined {
                 execution: match error {
                     ClientError::Lost { .. } => Execution::Maybe,
                     ClientError::Address { .. }
@@ -56,6 +63,45 @@ impl Service for Upstream {
 
     fn dedupes(&self) -> bool {
         self.dedupes
+    }
+}
+
+/// A request on its way to the service. One that nobody waits for any more is left to finish, for a while: a service that sees
+/// many streams reset before it has read them takes that for an attack and closes the connection, with all that is on it.
+struct Exchange {
+    sending: Option<BoxFuture<'static, Result<http::Response<Body>, ClientError>>>,
+    /// How many are left to finish.
+    abandoned: Arc<AtomicUsize>,
+}
+
+/// For how long an abandoned request is left to finish, and how many at a time. The service was told its deadline, too.
+const FINISH: Duration = Duration::from_secs(30);
+const MAX_ABANDONED: usize = 1_000;
+
+impl Future for Exchange {
+    type Output = Result<http::Response<Body>, ClientError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(sending) = &mut self.sending else { return Poll::Pending };
+        let sent = std::task::ready!(sending.as_mut().poll(cx));
+        self.sending = None;
+        Poll::Ready(sent)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Some(sending) = self.sending.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let abandoned = Arc::clone(&self.abandoned);
+        if abandoned.fetch_add(1, Ordering::Relaxed) >= MAX_ABANDONED {
+            abandoned.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        runtime.spawn(async move {
+            let _ = tokio::time::timeout(FINISH, sending).await;
+            abandoned.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 }
 

@@ -115,7 +115,6 @@ impl Router {
         }
         let ended = self.drive(&mut driven).await;
         let attempts = driven.plan.attempts();
-        self.counters.retries.increment(driven.plan.retries().into());
         span.record("attempts", attempts);
         match ended {
             Ok(Reply { head, response }) => {
@@ -147,7 +146,10 @@ impl Router {
                 self.make_plan(driven);
             }
             let now = self.now();
-            match self.with_shared(|shared, random| driven.plan.next(now, shared, random)) {
+            let retries = driven.plan.retries();
+            let action = self.with_shared(|shared, random| driven.plan.next(now, shared, random));
+            self.counters.retries.increment((driven.plan.retries() - retries).into());
+            match action {
                 Action::Plan => self.make_plan(driven),
                 Action::Attempt { candidate, timeout, hedge_after } => {
                     if let Some(reply) = self.try_one(driven, candidate, timeout, hedge_after).await {

@@ -12,7 +12,6 @@ const EXPIRING: usize = 64;
 const SHORT: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "each call that runs out of time resets its stream, and for many the service closes the connection"]
 async fn calls_that_run_out_of_time_while_their_service_pauses_take_no_other_along() {
     let service = Beside::start(|_| false).await;
     let mut cluster = Cluster::prepare(Layout { nodes: 1, zones: 1, ..Layout::five("grpc") });

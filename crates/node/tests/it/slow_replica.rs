@@ -113,7 +113,7 @@ impl Counted {
             let node = &cluster.nodes[entry];
             sum.reads += node.counter("homing_calls_total", "\"read\"").await;
             sum.hedges += node.counter("homing_hedges_total", "").await;
-            sum.hedges_won += node.counter("homing_hedges_total", "\"won\"").await;
+            sum.hedges_won += node.counter("homing_hedges_won_total", "").await;
             sum.retries += node.counter("homing_retries_total", "").await;
             sum.dials += node.counter("homing_dials_total", "\"connected\"").await;
             sum.replaced += node.counter("homing_connections_replaced_total", "").await;
