@@ -55,8 +55,8 @@ pub struct Call {
     /// Corrections followed since the last gap.
     follows: u32,
     gaps: u32,
-    /// Walks that came to their end.
-    walks: u32,
+    /// Whether a walk came to its end without an answer.
+    lost: bool,
     /// Whether a gap was cut short to fit before the deadline.
     cut: bool,
     /// Whether this is a write that may have been executed.
@@ -107,10 +107,11 @@ pub enum Action {
 pub enum Verdict {
     /// The deadline came, or every owner asked to be left alone until after it. A write was not executed.
     Expired {
-        /// The last outcome that was not [`Outcome::NotOwner`], if there was one; `None` if nobody could be tried.
+        /// The last outcome, [`Outcome::NotOwner`] only if there was no other; `None` if nobody could be tried.
         last: Option<Outcome>,
     },
-    /// The attempts are used up, or the request can't be sent again. A write was not executed.
+    /// The attempts are used up, or the request can't be sent again, or the call is a retry itself, or this node is at its limit.
+    /// A write was not executed.
     Exhausted {
         /// As for [`Verdict::Expired`]; `None` if no attempt was allowed.
         last: Option<Outcome>,
@@ -166,7 +167,7 @@ impl Call {
             pays: false,
             follows: 0,
             gaps: 0,
-            walks: 0,
+            lost: false,
             cut: false,
             maybe_executed: false,
         }
@@ -178,7 +179,7 @@ impl Call {
     /// [`Call::renew`] before it says that this knowledge is newer than what the last plan rested on.
     pub fn plan(&mut self, plan: Vec<Planned>) {
         let mut walk = Walk::new(plan);
-        if self.walks > 0 {
+        if self.lost {
             walk.end_relays_of_resting(&self.rests);
         }
         self.enter(State::Walking(walk));
@@ -295,7 +296,7 @@ impl Call {
     /// Whether a whole walk through the known owners has brought nothing, so that others may know better.
     #[must_use]
     pub const fn is_lost(&self) -> bool {
-        self.walks > 0
+        self.lost
     }
 
     /// Whether there is a plan to go on with. Without one, attempts that are still under way are no longer waited for.
@@ -346,7 +347,7 @@ impl Call {
     /// gains nothing from the same request by a detour, times the number of replicas.
     fn rest(&mut self, node: &NodeId, outcome: Outcome, until: Time) {
         self.rests.rest(node, until);
-        let ends = outcome == Outcome::Overloaded || self.walks > 0;
+        let ends = outcome == Outcome::Overloaded || self.lost;
         if let (true, State::Walking(walk)) = (ends, &mut self.state) {
             walk.end_relays(node);
         }
@@ -365,7 +366,7 @@ impl Call {
             self.cut = true;
         }
         self.gaps = self.gaps.saturating_add(1);
-        self.walks = self.walks.saturating_add(u32::from(!starved));
+        self.lost |= !starved;
         let until = again.max(now + gap);
         if until < self.terms.deadline {
             self.enter(State::Waiting { until, starved });

@@ -43,8 +43,11 @@ impl Standing {
 /// How many times longer than usual an answer may take before its absence speaks against the peer.
 const PATIENCE: u32 = 10;
 
-/// What counts as usual where nothing is known, and the least that is fair in any case.
-const UNKNOWN: Duration = Duration::from_millis(50);
+/// What counts as usual where nothing is known.
+const USUAL: Duration = Duration::from_millis(50);
+
+/// The least that is fair, however fast the peer is.
+const LEAST_FAIR: Duration = Duration::from_millis(50);
 
 /// The health of one peer for one access. Each attempt there [starts](Health::start) and [ends](Health::end).
 #[derive(Debug)]
@@ -75,11 +78,11 @@ impl Health {
     }
 
     /// Whether an attempt that has taken until `now` had a fair time to be answered: its caller may have been in more of a hurry
-    /// than its peer could ever be. `longest`: what is fair where nothing is known.
+    /// than its peer could ever be. `longest`: what is fair in any case.
     #[must_use]
     pub fn had_fair_time(&self, started: Started, longest: Duration, now: Time) -> bool {
-        let usual = self.latency.expected(now).unwrap_or(UNKNOWN);
-        now.since(started.at) >= (usual * PATIENCE).clamp(UNKNOWN, longest.max(UNKNOWN))
+        let usual = self.latency.expected(now).unwrap_or(USUAL);
+        now.since(started.at) >= (usual * PATIENCE).clamp(LEAST_FAIR, longest.max(LEAST_FAIR))
     }
 
     /// An attempt has ended, or nobody waits for it any more ([`Sign::None`]). Returns the state that the breaker changed

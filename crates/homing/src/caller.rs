@@ -111,12 +111,11 @@ fn tell(headers: &mut HeaderMap, head: &ReplyHead, attempts: u32) {
 
 /// What a caller gets where there is no answer of the service: a gRPC status for gRPC, else an HTTP status and a line.
 pub(crate) fn failure(grpc: bool, error: &CallError) -> Response<Body> {
-    let last = error.trail.last().map(|tried| tried.outcome);
     let (code, status, outcome) = match error.verdict {
         // Not UNAVAILABLE: clients retry that, and this may have been executed.
         Verdict::Ambiguous => (Code::Unknown, StatusCode::BAD_GATEWAY, Some(Outcome::MaybeSent)),
         Verdict::Expired { last } => (Code::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, last),
-        Verdict::Exhausted { last: Some(Outcome::Overloaded) } => {
+        Verdict::Exhausted { last: last @ Some(Outcome::Overloaded) } => {
             (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, last)
         }
         Verdict::Exhausted { last } => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, last),

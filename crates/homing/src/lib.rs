@@ -35,8 +35,8 @@ pub use wires::{WIRES, Wire, WireError};
 /// The headers by which a caller and a node speak.
 pub mod headers {
     pub use homing_transport::wire::headers::{
-        ACCESS, AGE_MS, ATTEMPTS, EPOCH, GRPC_TIMEOUT, HOPS, IDEMPOTENCY_KEY, MAX_AGE_MS, OUTCOME, ROLE,
-        SERVED_BY, SPACE, SPACE_BIN, TIMEOUT_MS, write_space,
+        ACCESS, AGE_MS, ATTEMPT, ATTEMPTS, EPOCH, GRPC_TIMEOUT, HOPS, IDEMPOTENCY_KEY, MAX_AGE_MS, OUTCOME,
+        RETRY_AFTER_MS, ROLE, SERVED_BY, SPACE, SPACE_BIN, TIMEOUT_MS, write_space,
     };
 }
 

@@ -125,7 +125,7 @@ impl Router {
         let node = candidate.node;
         let slot = routed.space.key().slot();
         let believed = routed.believed;
-        let observed = self.observe(&node, routed.access);
+        let observed = self.observe(&node, &routed);
         let started = Instant::now();
         let sent = if node == self.me {
             // What a wire does for a request that crosses it.

@@ -222,7 +222,7 @@ impl Router {
         let routed = Routed { group: self.carried_group(slot), ..routed };
         let deadline = deadline.unwrap_or_else(|| self.default_deadline(Instant::now()));
         let patience = deadline.saturating_duration_since(Instant::now());
-        let observed = self.observe(&next.node, routed.access);
+        let observed = self.observe(&next.node, &routed);
         let sent = self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await;
         observed.ended(&sent);
         let (mut reply, who) = match sent {

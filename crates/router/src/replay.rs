@@ -2,7 +2,7 @@
 //!
 //! A body in hand is cloned. A streaming one is sent as it comes, and a copy of its beginning is kept: as long
 //! as all that was read is kept, another attempt can begin with the copy and go on with the stream (the idea of
-//! linkerd2-proxy's `ReplayBody`). Once the whole stream was read and kept, two attempts may even run at a time. Past [`MAX_KEPT`] bytes it can't, and only a body nobody has read yet may
+//! linkerd2-proxy's `ReplayBody`). Once the whole stream was read and kept, two attempts may even run at a time. Past [`MAX_KEPT`] bytes it can't, and only a body of which little was read may
 //! be sent again.
 
 use std::pin::Pin;

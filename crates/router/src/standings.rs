@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dashmap::DashMap;
 use homing_failover::{BreakerLimits, Circuit, Health, Sign, Standing, Started};
-use homing_transport::{Lane, Reply, SendError, SendErrorKind};
+use homing_transport::{Lane, Reply, Routed, SendError, SendErrorKind};
 use homing_types::{Access, NodeId};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -69,10 +69,18 @@ impl Router {
     }
 
     /// An attempt at a peer begins.
-    pub(crate) fn observe(self: &Arc<Self>, node: &NodeId, access: Access) -> Observed {
+    pub(crate) fn observe(self: &Arc<Self>, node: &NodeId, routed: &Routed) -> Observed {
+        let access = routed.access;
         let peer = self.standings.peer(node);
         let started = peer[access as usize].lock().start(self.now());
-        Observed { router: Arc::clone(self), node: node.clone(), peer, access, started: Some(started) }
+        Observed {
+            router: Arc::clone(self),
+            node: node.clone(),
+            peer,
+            access,
+            retry: routed.attempt > 1,
+            started: Some(started),
+        }
     }
 
     fn tell_change(&self, node: &NodeId, access: Access, change: Option<Circuit>) {
@@ -92,6 +100,7 @@ pub(crate) struct Observed {
     node: NodeId,
     peer: Arc<Peer>,
     access: Access,
+    retry: bool,
     started: Option<Started>,
 }
 
@@ -99,7 +108,11 @@ impl Observed {
     /// The peer replied, or the transport found out why it didn't.
     pub(crate) fn ended(mut self, sent: &Result<Reply, SendError>) {
         let sign = match sent {
-            Ok(reply) => Sign::of(reply.head.outcome, self.access),
+            Ok(reply) => match Sign::of(reply.head.outcome, self.access) {
+                // Who asks about a space that fails again and again hears nothing new of the peer.
+                Sign::Unwell if self.retry => Sign::None,
+                sign => sign,
+            },
             Err(error) => match error.kind {
                 SendErrorKind::Deadline => self.late(),
                 // Of the request, and not of who should get it.

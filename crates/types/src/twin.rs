@@ -29,20 +29,6 @@ pub enum Twin {
 }
 
 impl Twin {
-    /// Every twin.
-    pub const ALL: [Self; 10] = [
-        Self::NoJitter,
-        Self::UnkeyedWriteRetried,
-        Self::HopNotCounted,
-        Self::CorrectionNotApplied,
-        Self::EqualEpochApplied,
-        Self::BudgetIgnored,
-        Self::BreakerNeverCloses,
-        Self::DedupeOutsideTransaction,
-        Self::RelayFlagNotCleared,
-        Self::MaybeSentWeakened,
-    ];
-
     /// Its name in `HOMING_TWIN`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

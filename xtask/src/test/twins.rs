@@ -9,7 +9,7 @@ use crate::cargo;
 struct Found {
     twin: &'static str,
     package: &'static str,
-    /// `--lib`, or the name of the test target.
+    /// The name of the test target; empty for the library.
     target: &'static str,
     test: &'static str,
 }
