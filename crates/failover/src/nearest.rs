@@ -82,7 +82,7 @@ fn spill_over(placed: &[Placed]) -> [usize; Tier::ALL.len()] {
         let of_tier = placed.iter().filter(|placed| placed.group == (false, false, tier));
         of_tier.filter_map(|placed| placed.planned.standing.latency).min()
     };
-    // Tiers of which nothing is known neither move nor are passed by.
+    // A tier of which nothing is known keeps its place; the others share out theirs.
     let known: Vec<(usize, Duration)> =
         (0..Tier::ALL.len()).filter_map(|tier| Some((tier, latency(tier)?))).collect();
     let mut order = known.clone();

@@ -86,7 +86,8 @@ proptest! {
         for (i, before) in front.iter().enumerate() {
             for after in &front[i + 1..] {
                 let (far, near) = (before.candidate.tier, after.candidate.tier);
-                if far > near {
+                // One of which nothing is known keeps its place, also where others change theirs around it.
+                if far > near && best(near).is_some() {
                     prop_assert!(front.iter().any(|p| p.candidate.tier > near
                         && best(near) > best(p.candidate.tier).map(|best| best * 3)), "{:?}", plan);
                 }

@@ -20,7 +20,12 @@ const fn found(twin: &'static str, package: &'static str, target: &'static str, 
 
 const TWINS: &[Found] = &[
     found("no-jitter", "homing-failover", "", "backoff::tests::gaps_spread_evenly_over_their_whole_range"),
-    found("unkeyed-write-retried", "homing-failover", "calls", "nothing_is_sent_again_that_must_not_be"),
+    found(
+        "unkeyed-write-retried",
+        "homing-failover",
+        "",
+        "call::tests::what_was_maybe_sent_is_sent_again_only_if_that_does_no_harm",
+    ),
     found(
         "budget-ignored",
         "homing-router",
