@@ -98,7 +98,7 @@ pub enum Action {
         /// Whether this waits for the budget, and not only for its backoff.
         starved: bool,
     },
-    /// Tell the caller how it ended, with [`Call::trail`].
+    /// Tell the caller how it ended, with [`Call::into_trail`].
     Finish(Verdict),
 }
 
