@@ -338,18 +338,21 @@ mod tests {
         }
     }
 
-    /// On several threads a request can find no connection, and ask for one only when the dial of another has ended.
-    #[tokio::test]
-    async fn a_dial_that_comes_late_takes_what_the_one_before_brought() {
-        let id = NodeId::new("b1").unwrap();
-        let node = Node {
-            id: id.clone(),
+    fn node() -> Node {
+        Node {
+            id: NodeId::new("b1").unwrap(),
             address: "b1".to_owned(),
             wire: "idle".to_owned(),
             locality: Locality::default(),
             weight: 1,
-        };
-        let wire = Idle::default();
+        }
+    }
+
+    /// On several threads a request can find no connection, and ask for one only when the dial of another has ended.
+    #[tokio::test]
+    async fn a_dial_that_comes_late_takes_what_the_one_before_brought() {
+        let (node, wire) = (node(), Idle::default());
+        let id = node.id.clone();
         let options = PoolOptions { connections: 2, ..PoolOptions::default() };
         let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], options));
         for (lane, dials) in [(Lane::Payload, 1), (Lane::Payload, 2), (Lane::Payload, 2), (Lane::Control, 3)]
@@ -369,15 +372,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_replies_is_replaced() {
-        let id = NodeId::new("b1").unwrap();
-        let node = Node {
-            id: id.clone(),
-            address: "b1".to_owned(),
-            wire: "idle".to_owned(),
-            locality: Locality::default(),
-            weight: 1,
-        };
-        let wire = Idle::default();
+        let (node, wire) = (node(), Idle::default());
+        let id = node.id.clone();
         let options = PoolOptions { connections: 1, stuck_after: 3, ..PoolOptions::default() };
         let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], options));
         for (attempt, dials) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
