@@ -31,6 +31,8 @@ pub struct Terms {
     pub keyed: bool,
     /// Whether it is somebody's retry already: then it gets none here, or layers of retries would multiply.
     pub retry: bool,
+    /// When it began.
+    pub started: Time,
     /// When it ends.
     pub deadline: Time,
 }
@@ -59,6 +61,8 @@ pub struct Call {
     lost: bool,
     /// Whether a gap was cut short to fit before the deadline.
     cut: bool,
+    /// Whether the last gap was one for the budget.
+    starved: bool,
     /// Whether this is a write that may have been executed.
     maybe_executed: bool,
 }
@@ -169,6 +173,7 @@ impl Call {
             gaps: 0,
             lost: false,
             cut: false,
+            starved: false,
             maybe_executed: false,
         }
     }
@@ -253,7 +258,7 @@ impl Call {
             Next::TryNext | Next::Follow if taught => self.follow(),
             Next::TryNext | Next::Follow => {}
         }
-        self.trail.push(Attempted { node, outcome, at: now, reason });
+        self.remark(node, outcome, reason, now);
     }
 
     /// Whether an attempt may be given up while it is under way, and the request be sent to another node.
@@ -272,7 +277,8 @@ impl Call {
 
     /// Notes for the trail why nobody could be tried.
     pub fn remark(&mut self, node: NodeId, outcome: Outcome, reason: String, now: Time) {
-        self.trail.push(Attempted { node, outcome, at: now, reason });
+        let after = now.since(self.terms.started);
+        self.trail.push(Attempted { node, outcome, after, reason });
     }
 
     /// Ends the call before an attempt: the request can't be sent again, or this node has no room for it.
@@ -297,6 +303,12 @@ impl Call {
     #[must_use]
     pub const fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// Whether its last wait was one for the budget.
+    #[must_use]
+    pub const fn is_starved(&self) -> bool {
+        self.starved
     }
 
     /// Whether there is a plan to go on with. Without one, attempts that are still under way are no longer waited for.
@@ -366,6 +378,7 @@ impl Call {
             self.cut = true;
         }
         self.gaps = self.gaps.saturating_add(1);
+        self.starved = starved;
         self.lost |= !starved;
         let until = again.max(now + gap);
         if until < self.terms.deadline {

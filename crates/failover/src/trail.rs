@@ -3,7 +3,9 @@
 //! The first attempts tell how the trouble began and the last how it ended; those between repeat them, so they
 //! are counted and let go.
 
-use homing_types::{NodeId, Outcome, Time};
+use std::time::Duration;
+
+use homing_types::{NodeId, Outcome};
 
 /// The most attempts a trail keeps: half of them from its start, half from its end.
 pub const MAX_TRAIL: usize = 16;
@@ -15,8 +17,8 @@ pub struct Attempted {
     pub node: NodeId,
     /// What became of it.
     pub outcome: Outcome,
-    /// When that was known.
-    pub at: Time,
+    /// When that was known, from the beginning of the call.
+    pub after: Duration,
     /// Why, in one line for people.
     pub reason: String,
 }
@@ -43,22 +45,19 @@ impl Trail {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_trail_keeps_its_ends_and_counts_its_middle() {
         let mut trail = Trail::default();
         let node = NodeId::new("n1").unwrap();
-        let at = |i| Time::from_origin(Duration::from_secs(i));
-        for i in 0..100 {
+        for after in (0..100).map(Duration::from_secs) {
             let (node, reason) = (node.clone(), String::new());
-            trail.push(Attempted { node, outcome: Outcome::NotSent, at: at(i), reason });
+            trail.push(Attempted { node, outcome: Outcome::NotSent, after, reason });
         }
         let (kept, omitted) = trail.into_kept();
-        let times: Vec<_> = kept.iter().map(|attempted| attempted.at).collect();
-        assert_eq!(times, (0..8).chain(92..100).map(at).collect::<Vec<_>>());
+        let times: Vec<_> = kept.iter().map(|attempted| attempted.after.as_secs()).collect();
+        assert_eq!(times, (0..8).chain(92..100).collect::<Vec<_>>());
         assert_eq!(omitted, 84);
     }
 }

@@ -62,7 +62,7 @@ impl Script {
         let deadline = Time::ZERO + self.deadline;
         let limits = Limits { max_attempts: self.max_attempts, ..Limits::default() };
         let Self { access, keyed, retry, .. } = *self;
-        let mut call = Call::new(limits, Terms { access, keyed, retry, deadline });
+        let mut call = Call::new(limits, Terms { access, keyed, retry, started: Time::ZERO, deadline });
         let mut shared = Shared::new(BudgetLimits { burst: self.burst, ..BudgetLimits::default() });
         let mut rng = StdRng::seed_from_u64(self.seed);
         let (mut plans, mut replies) = (self.plans.iter().cycle(), self.replies.iter().cycle());

@@ -11,7 +11,7 @@ use http_body::Body as HttpBody;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::caller;
+use crate::{caller, failure};
 
 /// Enters calls at the node in this very process: a tower service, so any tonic client works on it.
 ///
@@ -35,12 +35,12 @@ impl Channel {
                 Ok(answer) => caller::answer(answer),
                 Err(error) => {
                     tracing::debug!(%error, "a call failed");
-                    caller::failure(grpc, &error)
+                    failure::failed(grpc, &error)
                 }
             },
-            Err(error) => caller::wrong_input(grpc, &error),
+            Err(error) => failure::wrong_input(grpc, &error),
         };
-        if grpc { response.map(caller::explain_cut) } else { response }
+        if grpc { response.map(failure::explain_cut) } else { response }
     }
 }
 

@@ -238,8 +238,8 @@ pub enum ClientError {
         /// Why.
         why: String,
     },
-    /// The connection was lost; the request may have been executed.
-    #[error("the connection to {address} was lost: {why}")]
+    /// The request was sent, and its answer won't come: it may have been executed.
+    #[error("{address} broke off: {why}")]
     Lost {
         /// Where.
         address: String,

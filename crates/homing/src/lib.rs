@@ -15,6 +15,7 @@
 mod caller;
 mod channel;
 mod client;
+mod failure;
 mod listener;
 mod members;
 mod node;
@@ -36,7 +37,7 @@ pub use wires::{WIRES, Wire, WireError};
 pub mod headers {
     pub use homing_transport::wire::headers::{
         ACCESS, AGE_MS, ATTEMPT, ATTEMPTS, EPOCH, GRPC_TIMEOUT, HOPS, IDEMPOTENCY_KEY, MAX_AGE_MS, OUTCOME,
-        RETRY_AFTER_MS, ROLE, SERVED_BY, SPACE, SPACE_BIN, TIMEOUT_MS, write_space,
+        REPLY_WITHIN_US, RETRY_AFTER_MS, ROLE, SERVED_BY, SPACE, SPACE_BIN, TIMEOUT_MS, write_space,
     };
 }
 
@@ -46,8 +47,8 @@ pub use homing_failover::{
 pub use homing_placement as placement;
 pub use homing_router::{
     Answer, Authority, Call, CallError, Deadline, Declined, DirectError, DirectService, Directory, Gate,
-    Granted, HttpService, MaxAge, Node as Member, OpenGate, Peers, Placed, PoolOptions, Route, Router,
-    RouterOptions, Service, StaticAuthority, decline,
+    Granted, HttpService, MaxAge, Node as Member, OpenGate, Peers, Placed, PoolOptions, ReplyBy, Route,
+    Router, RouterOptions, Service, StaticAuthority, decline,
 };
 pub use homing_routing_table as routing_table;
 #[cfg(feature = "ca")]

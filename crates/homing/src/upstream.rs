@@ -22,7 +22,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Each request bears its grant: `homing-space` (or `homing-space-bin`), `homing-access`, `homing-role`, `homing-epoch`
 /// and, if it has one, `homing-idempotency-key`; and the time that is left for its answer: `homing-timeout-ms` and, for
 /// gRPC, `grpc-timeout`. A retry bears `homing-attempt`: a service that calls on through another Homing passes that on, as
-/// it does `traceparent`, and its calls are not retried there once more. A read may bear `homing-max-age-ms`, and its
+/// it does `traceparent`, and its calls are not retried there once more; and so it does with `homing-reply-within-us`, less
+/// the time it has spent, since by then whoever asked gives up and asks another. A read may bear `homing-max-age-ms`, and its
 /// answer at a replica says how old it may be with `homing-age-ms`. The service compares the epoch with the highest it has seen for the space, and refuses
 /// a lower one.
 #[derive(Clone)]
@@ -107,8 +108,9 @@ impl Drop for Exchange {
 
 /// The request with what the service has to know of it as headers.
 fn bear(granted: Granted) -> http::Request<Body> {
-    let Granted { grant, access, deadline, idempotency_key, max_age, mut request } = granted;
-    let left = deadline.saturating_duration_since(Instant::now());
+    let Granted { grant, access, deadline, reply_by, idempotency_key, max_age, mut request } = granted;
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
     let grpc = is_grpc(request.headers());
     let map = request.headers_mut();
     headers::write_space(&grant.space, map);
@@ -118,6 +120,9 @@ fn bear(granted: Granted) -> http::Request<Body> {
     put(map, headers::TIMEOUT_MS, &left.as_millis().to_string());
     if grpc {
         put(map, headers::GRPC_TIMEOUT, &format!("{}m", left.as_millis().min(MAX_GRPC_TIMEOUT)));
+    }
+    if reply_by < deadline {
+        headers::write_reply_within(reply_by.saturating_duration_since(now), map);
     }
     if let Some(key) = idempotency_key {
         put(map, headers::IDEMPOTENCY_KEY, &key.to_string());
@@ -152,9 +157,11 @@ mod tests {
             let grant =
                 Grant { space: space.clone(), role: Role::Primary, epoch: Epoch::new(7), valid_until: None };
             let deadline = Instant::now() + Duration::from_millis(1_500);
+            let reply_by = Instant::now() + Duration::from_millis(750);
             let max_age = Some(Duration::from_millis(250));
             let access = Access::Read;
-            let granted = Granted { grant, access, deadline, idempotency_key: None, max_age, request };
+            let granted =
+                Granted { grant, access, deadline, reply_by, idempotency_key: None, max_age, request };
             let mut request = bear(granted);
             assert_eq!(headers::read_required_space(request.headers_mut()), Ok(space));
             for (header, value) in [
@@ -162,6 +169,7 @@ mod tests {
                 ("homing-role", "primary"),
                 ("homing-epoch", "7"),
                 ("homing-timeout-ms", "1500"),
+                ("homing-reply-within-us", "750000"),
                 ("homing-max-age-ms", "250"),
                 ("grpc-timeout", "1500m"),
             ] {

@@ -130,7 +130,8 @@ impl Router {
         let sent = if node == self.me {
             // What a wire does for a request that crosses it.
             let request = request.map(|body| body.until(deadline));
-            let arrived = Arrived { routed, deadline: Some(deadline), traceparent };
+            let reply_by = Some(started + timeout);
+            let arrived = Arrived { routed, deadline: Some(deadline), reply_by, traceparent };
             let executed = self.execute_or_explain(arrived, request);
             let executed = tokio::time::timeout(timeout, executed).await;
             Ok(executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE)))
@@ -161,7 +162,8 @@ impl Router {
             return Err(SendError::not_sent(SendErrorKind::Unreachable, message));
         };
         let remaining = homing_failover::shrink(deadline.saturating_duration_since(Instant::now()));
-        let head = Head { kind: Kind::Routed(routed), remaining: Some(remaining), traceparent };
+        let reply_within = Some(homing_failover::shrink(timeout)).filter(|within| *within < remaining);
+        let head = Head { kind: Kind::Routed(routed), remaining: Some(remaining), reply_within, traceparent };
         let mut reply = self.pool.send(&node, Lane::Payload, head, request, timeout).await?;
         reply.head.hops = reply.head.hops.saturating_add(1);
         Ok(reply)

@@ -39,6 +39,8 @@ pub struct Call {
     pub access: Access,
     /// By when there must be an answer; `None` for the router's default.
     pub deadline: Option<Instant>,
+    /// By when its answer must have begun, if that is before the deadline: an attempt of the router before this one waits no longer.
+    pub reply_by: Option<Instant>,
     /// Names a write, so that its retry is known.
     pub idempotency_key: Option<IdempotencyKey>,
     /// The oldest answer of a replica that will do; `None` for any.
@@ -98,7 +100,8 @@ impl Router {
             access: call.access,
             keyed: call.idempotency_key.is_some() && self.service().is_some_and(|service| service.dedupes()),
             retry: call.retry,
-            deadline: self.time_of(deadline),
+            started: self.time_of(started),
+            deadline: self.time_of(call.reply_by.unwrap_or(deadline).min(deadline)),
         };
         let mut driven = Driven {
             key: call.space.key(),
@@ -128,7 +131,7 @@ impl Router {
                 span.record("outcome", verdict.as_str());
                 let epoch = self.epoch(driven.key.slot());
                 let Driven { call: Call { space, access, .. }, plan, .. } = driven;
-                Err(CallError::new(space, access, verdict, epoch, plan, self.time_of(started), self.now()))
+                Err(CallError::new(space, access, verdict, epoch, plan, started.elapsed()))
             }
         }
     }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use homing_failover::{Attempted, Call, Verdict};
-use homing_types::{Access, Epoch, NodeId, Outcome, Space, Time};
+use homing_types::{Access, Epoch, Space};
 use thiserror::Error;
 
 /// Why a call has no answer of the service, with all that was tried.
@@ -14,6 +14,8 @@ pub struct CallError {
     pub access: Access,
     /// How it ended.
     pub verdict: Verdict,
+    /// Whether it was the budget for retries that the call waited for last.
+    pub starved: bool,
     /// The epoch that the entry node has for the space's group now; zero if it has none.
     pub epoch: Epoch,
     /// The attempts there were.
@@ -21,22 +23,9 @@ pub struct CallError {
     /// How long the call took.
     pub took: Duration,
     /// What was tried, oldest first; of many attempts the first and the last.
-    pub trail: Vec<Tried>,
+    pub trail: Vec<Attempted>,
     /// How many attempts are missing in the middle of the trail.
     pub omitted: u32,
-}
-
-/// One attempt of a call, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
-    /// The node.
-    pub node: NodeId,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// When that was known, from the beginning of the call.
-    pub after: Duration,
-    /// Why, in one line.
-    pub reason: String,
 }
 
 impl CallError {
@@ -46,25 +35,20 @@ impl CallError {
         verdict: Verdict,
         epoch: Epoch,
         call: Call,
-        started: Time,
-        ended: Time,
+        took: Duration,
     ) -> Self {
-        let attempts = call.attempts();
+        let (attempts, starved) = (call.attempts(), call.is_starved());
         let (trail, omitted) = call.into_trail();
-        let tried = |Attempted { node, outcome, at, reason }| Tried {
-            node,
-            outcome,
-            after: at.since(started),
-            reason,
-        };
-        let trail = trail.into_iter().map(tried).collect();
-        Self { space, access, verdict, epoch, attempts, took: ended.since(started), trail, omitted }
+        Self { space, access, verdict, starved, epoch, attempts, took, trail, omitted }
     }
 
     /// How the call ended, in a few words.
     #[must_use]
     pub const fn problem(&self) -> &'static str {
         match self.verdict {
+            Verdict::Expired { .. } if self.starved => {
+                "no answer within the deadline, which came while the call waited for the budget for retries"
+            }
             Verdict::Expired { .. } => "no answer within the deadline",
             Verdict::Exhausted { .. } => "no answer within the allowed attempts",
             Verdict::Ambiguous => "it may have been executed, or not",
@@ -84,7 +68,7 @@ impl fmt::Display for CallError {
             if *omitted > 0 && i == trail.len() / 2 {
                 write!(f, "{omitted} more; ")?;
             }
-            let Tried { node, outcome, after, reason } = tried;
+            let Attempted { node, outcome, after, reason } = tried;
             write!(f, "{node} {outcome} at {after:.1?}")?;
             let told = trail[..i].iter().any(|before| before.node == *node && before.reason == *reason);
             if !reason.is_empty() && !told {
@@ -97,11 +81,13 @@ impl fmt::Display for CallError {
 
 #[cfg(test)]
 mod tests {
+    use homing_types::{NodeId, Outcome};
+
     use super::*;
 
     #[test]
     fn the_line_tells_each_attempt_and_each_reason_once() {
-        let tried = |node: &str, outcome, ms, reason: &str| Tried {
+        let tried = |node: &str, outcome, ms, reason: &str| Attempted {
             node: NodeId::new(node).unwrap(),
             outcome,
             after: Duration::from_millis(ms),
@@ -111,6 +97,7 @@ mod tests {
             space: Space::new("acme").unwrap(),
             access: Access::Write,
             verdict: Verdict::Ambiguous,
+            starved: false,
             epoch: Epoch::new(1),
             attempts: 9,
             took: Duration::from_millis(40),

@@ -15,7 +15,7 @@ use crate::{Declined, Granted, Service};
 /// Makes a tower service over HTTP, so any tonic server or router, a [`Service`].
 ///
 /// The request's extensions bear its [`Grant`](homing_types::Grant), its [`Access`](homing_types::Access), its
-/// [`Deadline`], and its [`IdempotencyKey`](homing_types::IdempotencyKey) and [`MaxAge`] if it has them. A handler that can't execute now
+/// [`Deadline`], [`ReplyBy`], and its [`IdempotencyKey`](homing_types::IdempotencyKey) and [`MaxAge`] if it has them. A handler that can't execute now
 /// calls [`decline`].
 #[derive(Debug, Clone)]
 pub struct HttpService<S> {
@@ -40,6 +40,10 @@ impl<S> HttpService<S> {
 /// When the answer to a request must be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(pub Instant);
+
+/// When the answer to a request must have begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyBy(pub Instant);
 
 /// The oldest answer of a replica that will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +73,13 @@ where
         let mut inner = self.inner.clone();
         Box::pin(async move {
             let word = Word::default();
-            let Granted { grant, access, deadline, idempotency_key, max_age, mut request } = granted;
+            let Granted { grant, access, deadline, reply_by, idempotency_key, max_age, mut request } =
+                granted;
             let extensions = request.extensions_mut();
             extensions.insert(grant);
             extensions.insert(access);
             extensions.insert(Deadline(deadline));
+            extensions.insert(ReplyBy(reply_by));
             if let Some(key) = idempotency_key {
                 extensions.insert(key);
             }

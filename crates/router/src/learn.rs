@@ -178,7 +178,7 @@ impl Router {
         let Some(node) = self.directory.node(to) else {
             return Err(failed(Sent::NotSent, format!("{to} is no node of this cluster")));
         };
-        let head = Head { kind: Kind::Direct(to.clone()), remaining: Some(timeout), traceparent: None };
+        let head = Head { remaining: Some(timeout), ..Head::of(Kind::Direct(to.clone())) };
         let request = http::Request::post(path)
             .body(Body::from(message))
             .map_err(|error| failed(Sent::NotSent, error.to_string()))?;

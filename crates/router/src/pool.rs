@@ -378,7 +378,7 @@ mod tests {
         let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], options));
         for (attempt, dials) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
             let sending = |patience| {
-                let head = Head { kind: Kind::Direct(id.clone()), remaining: None, traceparent: None };
+                let head = Head::of(Kind::Direct(id.clone()));
                 let request = http::Request::new(Body::empty());
                 pool.send(&node, Lane::Payload, head, request, patience)
             };

@@ -29,6 +29,8 @@ const SOON: Duration = Duration::from_millis(50);
 pub(crate) struct Arrived {
     pub(crate) routed: Routed,
     pub(crate) deadline: Option<Instant>,
+    /// By when the reply must have begun, if that is before the deadline.
+    pub(crate) reply_by: Option<Instant>,
     pub(crate) traceparent: Option<String>,
 }
 
@@ -37,7 +39,9 @@ struct Receiver(Arc<Router>);
 impl Handler for Receiver {
     fn handle(&self, from: NodeId, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Reply> {
         let router = &self.0;
-        let deadline = head.remaining.map(|remaining| Instant::now() + remaining);
+        let now = Instant::now();
+        let [deadline, reply_by] =
+            [head.remaining, head.reply_within].map(|left| left.map(|left| now + left));
         Box::pin(async move {
             match head.kind {
                 Kind::Direct(to) => router.answer_direct(from, &to, request).await,
@@ -45,7 +49,7 @@ impl Handler for Receiver {
                     let Some(place) = router.admit() else {
                         return retry_later(Outcome::Overloaded, SOON, router.overloaded_reason());
                     };
-                    let arrived = Arrived { routed, deadline, traceparent: head.traceparent };
+                    let arrived = Arrived { routed, deadline, reply_by, traceparent: head.traceparent };
                     router.receive(from, arrived, request).await.holding(place)
                 }
             }
@@ -160,7 +164,8 @@ impl Router {
     async fn execute(&self, grant: Grant, arrived: Arrived, mut request: http::Request<Body>) -> Reply {
         let now = Instant::now();
         let deadline = arrived.deadline.unwrap_or_else(|| self.default_deadline(now));
-        if deadline <= now {
+        let reply_by = arrived.reply_by.unwrap_or(deadline).min(deadline);
+        if reply_by <= now {
             return Reply::of(Outcome::Expired, "the deadline passed before the request was executed");
         }
         let Some(service) = self.service() else {
@@ -184,6 +189,7 @@ impl Router {
             grant,
             access: arrived.routed.access,
             deadline: now + homing_failover::shrink(deadline - now),
+            reply_by: now + homing_failover::shrink(reply_by - now),
             idempotency_key: arrived.routed.idempotency_key,
             max_age: arrived.routed.max_age,
             request,
@@ -209,7 +215,7 @@ impl Router {
         arrived: Arrived,
         request: http::Request<Body>,
     ) -> Reply {
-        let Arrived { routed, deadline, traceparent } = arrived;
+        let Arrived { routed, deadline, reply_by, traceparent } = arrived;
         self.counters.forwarded.increment(1);
         let plan = self.plan(key, routed.access);
         let mut candidates = plan.into_iter().map(|planned| planned.candidate);
@@ -220,8 +226,9 @@ impl Router {
         let slot = key.slot();
         let believed = routed.believed;
         let routed = Routed { group: self.carried_group(slot), ..routed };
-        let deadline = deadline.unwrap_or_else(|| self.default_deadline(Instant::now()));
-        let patience = deadline.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let deadline = deadline.unwrap_or_else(|| self.default_deadline(now));
+        let patience = reply_by.unwrap_or(deadline).min(deadline).saturating_duration_since(now);
         let observed = self.observe(&next.node, &routed);
         let sent = self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await;
         observed.ended(&sent);

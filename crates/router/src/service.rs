@@ -34,6 +34,9 @@ pub struct Granted {
     /// When the answer must be ready. It lies a little before the caller's own deadline, so that an
     /// explanation still arrives in time.
     pub deadline: Instant,
+    /// When it must have begun, at most the deadline: then whoever asks gives this attempt up and asks another. A service that
+    /// calls on through another router ends that call by then, or both try again.
+    pub reply_by: Instant,
     /// Names the write.
     pub idempotency_key: Option<IdempotencyKey>,
     /// The oldest answer of a replica that will do. A replica says how old its own may be with the header `homing-age-ms`; one

@@ -65,7 +65,8 @@ impl Router {
         let peer = self.standings.peer(&node);
         let now = self.now();
         let change = self.with_shared(|_, random| peer[access as usize].lock().probed(reached, now, random));
-        self.tell_change(&node, access, change);
+        let why = if reached { "it answered a probe" } else { "it answered no probe" };
+        self.tell_change(&node, access, change, why);
     }
 
     /// An attempt at a peer begins.
@@ -83,13 +84,13 @@ impl Router {
         }
     }
 
-    fn tell_change(&self, node: &NodeId, access: Access, change: Option<Circuit>) {
+    fn tell_change(&self, node: &NodeId, access: Access, change: Option<Circuit>, why: &str) {
         let Some(circuit) = change else { return };
         self.counters.breaker_changed(circuit);
         if circuit == Circuit::Closed {
-            tracing::info!(%node, %access, "breaker closed");
+            tracing::info!(%node, %access, why, "breaker closed");
         } else {
-            tracing::warn!(%node, %access, circuit = circuit.as_str(), "breaker changed");
+            tracing::warn!(%node, %access, circuit = circuit.as_str(), why, "breaker changed");
         }
     }
 }
@@ -120,7 +121,12 @@ impl Observed {
                 _ => Sign::Bad,
             },
         };
-        self.end(sign);
+        let why = match sent {
+            Ok(reply) if reply.head.outcome.is_none() => "it answered",
+            Ok(reply) => &reply.head.reason,
+            Err(error) => &error.message,
+        };
+        self.end(sign, why);
     }
 
     fn late(&self) -> Sign {
@@ -130,14 +136,14 @@ impl Observed {
         if health.had_fair_time(started, longest, self.router.now()) { Sign::Bad } else { Sign::None }
     }
 
-    fn end(&mut self, sign: Sign) {
+    fn end(&mut self, sign: Sign, why: &str) {
         let Some(started) = self.started.take() else { return };
         let Self { router, node, peer, access, .. } = self;
         let now = router.now();
         // The order of the two locks is that of a plan.
         let change =
             router.with_shared(|_, random| peer[*access as usize].lock().end(started, sign, now, random));
-        router.tell_change(node, *access, change);
+        router.tell_change(node, *access, change, why);
     }
 }
 
@@ -145,7 +151,7 @@ impl Drop for Observed {
     fn drop(&mut self) {
         if self.started.is_some() {
             let sign = self.late();
-            self.end(sign);
+            self.end(sign, "an attempt was given up without a reply");
         }
     }
 }

@@ -64,15 +64,14 @@ impl GrpcConnection {
         Self { peer, authority, limits, h2, places, end, _held: held_sender }
     }
 
-    async fn call(&self, head: Head, mut request: http::Request<Body>) -> Result<Reply, SendError> {
+    async fn call(&self, mut head: Head, mut request: http::Request<Body>) -> Result<Reply, SendError> {
         headers::write_head(&head, request.headers_mut());
         let outgoing = prepare(&head, request, 0, &self.limits)?;
         let place = outgoing.place(Arc::clone(&self.places).acquire_owned()).await?;
         let place = place.map_err(|_closed| self.takes_none())?;
         let (mut request, outgoing) = outgoing.split();
-        if let Some(remaining) = outgoing.remaining() {
-            headers::write_remaining(remaining, request.headers_mut());
-        }
+        outgoing.count_down(&mut head);
+        headers::write_time_left(&head, request.headers_mut());
         *request.uri_mut() = self.absolute(request.uri());
         outgoing.run(self.exchange(request, place)).await
     }

@@ -72,7 +72,7 @@ impl Connection for QuicConnection {
                 Some(opened) => opened?,
                 None => outgoing.place(link.open()).await??,
             };
-            head.remaining = outgoing.remaining();
+            outgoing.count_down(&mut head);
             let (request, outgoing) = outgoing.split();
             outgoing.run(link.exchange(&head, request, streams, pass)).await
         })

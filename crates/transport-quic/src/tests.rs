@@ -34,7 +34,7 @@ fn any() -> SocketAddr {
 }
 
 fn head() -> Head {
-    Head { kind: Kind::Direct(node("n2")), remaining: None, traceparent: None }
+    Head::of(Kind::Direct(node("n2")))
 }
 
 fn head_frame(batch: &mut Batch) {
@@ -208,11 +208,12 @@ async fn the_head_says_what_time_is_left_when_it_is_sent() {
     let transport = QuicTransport::new(any(), credentials("n1"), limits).unwrap();
     let peer = Peer { node: node("n2"), address: listener.address() };
     let connection = dial(&transport, &peer).await;
-    let given = Head { remaining: Some(PATIENCE), ..head() };
+    let given = Head { remaining: Some(PATIENCE), reply_within: Some(PATIENCE / 2), ..head() };
     connection.send(given.clone(), http::Request::new(Body::empty())).await.unwrap();
     let seen = heads.recv().await.unwrap();
-    assert!(seen.remaining < given.remaining, "{seen:?}");
-    assert_eq!(Head { remaining: given.remaining, ..seen }, given);
+    assert!(seen.remaining < given.remaining && seen.reply_within < given.reply_within, "{seen:?}");
+    let Head { remaining, reply_within, .. } = given;
+    assert_eq!(Head { remaining, reply_within, ..seen }, given);
 }
 
 /// A listener `n2` that answers each request with these bytes and a FIN, and our transport as `n1`.

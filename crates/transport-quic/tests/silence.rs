@@ -104,7 +104,7 @@ impl Stage {
 }
 
 async fn send(connection: &dyn Connection) -> SendError {
-    let head = Head { kind: Kind::Direct(node("n2")), remaining: None, traceparent: None };
+    let head = Head::of(Kind::Direct(node("n2")));
     let call = connection.send(head, http::Request::new(Body::empty()));
     timeout(PATIENCE, call).await.expect("the call ends").expect_err("nobody answers")
 }

@@ -13,8 +13,19 @@ pub struct Head {
     /// The time left for the whole exchange, bodies included; `None` for no limit. It is a duration,
     /// since clocks differ: the receiver counts from the arrival of the head.
     pub remaining: Option<Duration>,
+    /// The time for which its sender waits for the reply to begin, where that is shorter; `None` for all that remains.
+    /// Whoever is still at it then works for nobody, and its explanation is read by nobody.
+    pub reply_within: Option<Duration>,
     /// W3C Trace Context (`traceparent`), carried along unread.
     pub traceparent: Option<String>,
+}
+
+impl Head {
+    /// A head that says no more than whom its request is for.
+    #[must_use]
+    pub const fn of(kind: Kind) -> Self {
+        Self { kind, remaining: None, reply_within: None, traceparent: None }
+    }
 }
 
 /// Whom a request is for.

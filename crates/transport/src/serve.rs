@@ -1,7 +1,6 @@
 //! The part of an exchange that is the same on every wire: limits and deadlines, on both sides.
 
 use std::future::Future;
-use std::time::Duration;
 
 use homing_types::{NodeId, Outcome};
 use http::HeaderMap;
@@ -18,6 +17,7 @@ const LATE: &str = "the deadline passed before the reply came";
 pub struct Outgoing {
     /// The request, its body guarded.
     pub request: http::Request<Body>,
+    prepared: Instant,
     deadline: Option<Instant>,
     max_message: u64,
     max_header_block: usize,
@@ -49,7 +49,7 @@ pub fn prepare(
         guard.over(body).map_err(|error| SendError::not_sent(SendErrorKind::Limit, error.to_string()))?;
     let request = http::Request::from_parts(parts, body);
     let Limits { max_message, max_header_block, .. } = *limits;
-    Ok(Outgoing { request, deadline, max_message, max_header_block, tripwire })
+    Ok(Outgoing { request, prepared: Instant::now(), deadline, max_message, max_header_block, tripwire })
 }
 
 impl Outgoing {
@@ -60,10 +60,12 @@ impl Outgoing {
         (request, self)
     }
 
-    /// The time that is left of the exchange, for the head that is sent now.
-    #[must_use]
-    pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+    /// Takes what was spent waiting off the time left, for the head that is sent now.
+    pub fn count_down(&self, head: &mut Head) {
+        let waited = self.prepared.elapsed();
+        for left in [&mut head.remaining, &mut head.reply_within] {
+            *left = left.map(|left| left.saturating_sub(waited));
+        }
     }
 
     /// Waits for a place on the connection until the deadline. What didn't get one was not sent.

@@ -120,7 +120,7 @@ async fn story() -> Vec<String> {
 
 /// What became of a call with a streamed body of this length.
 async fn call(connection: &dyn Connection, len: usize, remaining: Option<Duration>) -> String {
-    let head = Head { kind: Kind::Direct(node("n2")), remaining, traceparent: None };
+    let head = Head { remaining, ..Head::of(Kind::Direct(node("n2"))) };
     let body = Body::new(http_body_util::Full::new(Bytes::from(vec![7; len])));
     match connection.send(head, http::Request::new(body)).await {
         Err(error) => format!("{:?}", error.kind),

@@ -114,6 +114,18 @@ fn a_header_block_is_counted_as_http2_counts_it() {
     assert_eq!(with(100 - 1 - 35, 1), Err((Sent::NotSent, SendErrorKind::Limit)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_spent_waiting_is_taken_off_both_times() {
+    let mut head = Head { reply_within: Some(SECOND / 2), ..head(Some(SECOND)) };
+    let outgoing = prepare(&head, request(Body::empty()), 0, &Limits::default()).unwrap();
+    tokio::time::advance(SECOND / 4).await;
+    outgoing.count_down(&mut head);
+    assert_eq!((head.remaining, head.reply_within), (Some(SECOND * 3 / 4), Some(SECOND / 4)));
+    tokio::time::advance(SECOND).await;
+    outgoing.count_down(&mut head);
+    assert_eq!((head.remaining, head.reply_within), (Some(Duration::ZERO), Some(Duration::ZERO)));
+}
+
 #[tokio::test]
 async fn each_side_holds_the_others_header_block_to_its_own_limit() {
     let limits = Limits { max_header_block: 100, ..Limits::default() };
@@ -157,7 +169,7 @@ async fn error_of(reply: Reply) -> BodyError {
 }
 
 fn head(remaining: Option<Duration>) -> Head {
-    Head { kind: Kind::Direct(NodeId::new("n2").unwrap()), remaining, traceparent: None }
+    Head { remaining, ..Head::of(Kind::Direct(NodeId::new("n2").unwrap())) }
 }
 
 fn request(body: Body) -> http::Request<Body> {

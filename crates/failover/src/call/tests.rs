@@ -20,7 +20,7 @@ struct Story {
 
 impl Story {
     fn of((access, keyed): (Access, bool)) -> Self {
-        Self::on(Terms { access, keyed, retry: false, deadline: Time::ZERO + DEADLINE })
+        Self::on(Terms { access, keyed, retry: false, started: Time::ZERO, deadline: Time::ZERO + DEADLINE })
     }
 
     fn on(terms: Terms) -> Self {
@@ -407,8 +407,13 @@ fn a_call_that_waits_for_the_budget_goes_on_once_there_is_a_token() {
 #[test]
 fn a_call_that_is_a_retry_already_gets_none() {
     for outcome in [Outcome::MaybeSent, Outcome::NotReady, Outcome::Overloaded, Outcome::Expired] {
-        let terms =
-            Terms { access: Access::Read, keyed: false, retry: true, deadline: Time::ZERO + DEADLINE };
+        let terms = Terms {
+            access: Access::Read,
+            keyed: false,
+            retry: true,
+            started: Time::ZERO,
+            deadline: Time::ZERO + DEADLINE,
+        };
         let mut story = Story::on(terms).measured();
         story.plans(&["a", "b", "c"]);
         story.tries("a", Outcome::NotSent);
@@ -427,7 +432,8 @@ fn a_call_earns_for_others_unless_it_is_a_retry() {
             shared.budget.retry(Time::ZERO).unwrap();
         }
         let deadline = Time::ZERO + DEADLINE;
-        let mut story = Story::on(Terms { access: Access::Read, keyed: false, retry, deadline });
+        let mut story =
+            Story::on(Terms { access: Access::Read, keyed: false, retry, started: Time::ZERO, deadline });
         story.shared = shared;
         story.plans(&["a"]);
         story.tries("a", Outcome::NotSent);

@@ -281,10 +281,12 @@ impl tonic::codegen::Service<http::Request<tonic::body::Body>> for Caller {
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let caller = self.clone();
         Box::pin(async move {
+            let deadline = Instant::now() + caller.patience;
             let granted = Granted {
                 grant: caller.grant,
                 access: caller.access,
-                deadline: Instant::now() + caller.patience,
+                deadline,
+                reply_by: deadline,
                 idempotency_key: caller.key,
                 max_age: caller.max_age,
                 request: request.map(Body::new),

@@ -183,7 +183,7 @@ async fn who_speaks_no_tls_is_refused_and_harms_nobody() {
         let says = said(&[command, &["--node", plain]].concat());
         assert_says(
             &says,
-            &[plain, "was lost", &format!("if it has TLS, name it with --node {}", secure.address())],
+            &[plain, "broke off", &format!("if it has TLS, name it with --node {}", secure.address())],
         );
     }
     let mut http = TcpStream::connect(plain).await.unwrap();

@@ -22,10 +22,7 @@ async fn three_tiers_ask_a_service_that_fails_everything_hardly_more_often_than_
     holds(&offered, 1);
 }
 
-on_each_wire!(
-    #[ignore = "1.7: each tier gives an attempt up at half of its deadline, while the next waits for its budget until the end"]
-    tiers_whose_nodes_bring_calls_to_each_other_add_no_more
-);
+on_each_wire!(tiers_whose_nodes_bring_calls_to_each_other_add_no_more);
 async fn tiers_whose_nodes_bring_calls_to_each_other_add_no_more(wire: &'static str) {
     holds(&offer(2, wire).await, 2 * 3);
 }

@@ -10,10 +10,9 @@ use homing_types::{Access, Execution, Outcome};
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::support::{Behaviour, Cluster, Fault, Served, Setup, call, group, keyed_write, within};
+use crate::support::{Behaviour, Cluster, Fault, Served, Setup, call, fed, group, keyed_write, within};
 
 const NODES: [&str; 3] = ["a1", "b1", "c1"];
 
@@ -67,8 +66,7 @@ async fn a_body_that_stops_ends_with_the_deadline_after_every_number_of_hops() {
     cluster.faults.set("a1", "b1", Fault::Cut);
     for (entry, hops) in [("b1", 0), ("c1", 1), ("a1", 2)] {
         let deadline = Instant::now() + Duration::from_secs(5);
-        let (feed, mut pieces) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
-        let body = Body::new(StreamBody::new(futures_util::stream::poll_fn(move |cx| pieces.poll_recv(cx))));
+        let (feed, body) = fed();
         let answer =
             cluster.send(entry, Call { deadline: Some(deadline), ..call(Access::Write) }, body).await;
         assert_eq!(Served::of(&answer).hops, hops);
@@ -98,9 +96,8 @@ async fn both_directions_stream_at_once_through_two_hops() {
     let cluster = Cluster::knowing(NODES, group(5, &["b1", "c1"]));
     cluster.node("b1").service.always(Behaviour::Stream);
     cluster.faults.set("a1", "b1", Fault::Cut);
-    let (sender, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
-    let pieces = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    let answer = cluster.send("a1", call(Access::Write), Body::new(StreamBody::new(pieces))).await;
+    let (sender, body) = fed();
+    let answer = cluster.send("a1", call(Access::Write), body).await;
     let mut body = answer.unwrap().response.into_body();
     for piece in ["ping", "pong"] {
         sender.send(Ok(Frame::data(Bytes::from_static(piece.as_bytes())))).await.unwrap();

@@ -24,10 +24,13 @@ async fn an_owner_that_fails_everything_gets_a_fifth_more_and_not_a_multiple() {
             let error =
                 cluster.call("a1", call_within(Access::Read, Duration::from_secs(3))).await.unwrap_err();
             assert_eq!(error.verdict, Verdict::Expired { last: Some(Outcome::MaybeSent) });
+            assert_eq!(error.to_string().contains("the budget for retries"), error.starved, "{error}");
+            error.starved
         });
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    running.join_all().await;
+    let starved = running.join_all().await.into_iter().filter(|starved| *starved).count();
+    assert!(starved > calls / 2, "{starved} calls say that the budget was spent");
     let retries = cluster.faults.crossed("a1", "b1") - calls;
     let allowed = 100.0 + 0.2 * calls as f64 + 10.0 * began.elapsed().as_secs_f64();
     assert!(retries as f64 <= allowed + 1.0, "{retries} retries, {allowed} are paid for");

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_failover::Verdict;
-use homing_router::{CallError, Gate};
+use homing_router::{Call, CallError, Gate};
 use homing_types::{Access, Outcome, Role, SpaceKey};
+use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::support::{
-    Behaviour, Cluster, Fault, Served, Setup, call_within, eventually, group, large_group, settle,
+    Behaviour, Cluster, Fault, Served, Setup, call_within, eventually, fed, group, large_group, settle,
 };
 
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -42,6 +43,7 @@ async fn a_call_whose_owners_are_all_dead_names_them() {
             Verdict::Expired { last: Some(Outcome::NotSent) },
             "{access}: not executed"
         );
+        assert!(!error.starved, "{error}");
         names(&error, &["b1", "c1", "not-sent", "connection refused", access.as_str()]);
         assert_eq!(error.attempts as usize, error.trail.len() + error.omitted as usize);
     }
@@ -120,6 +122,41 @@ async fn a_pull_that_hangs_does_not_hold_a_call_past_its_deadline() {
     let error = fails(&cluster, "a1", Access::Write).await;
     assert_eq!(error.verdict, Verdict::Expired { last: Some(Outcome::NotOwner) }, "{error}");
     assert_eq!(cluster.log().executed, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_service_says_by_the_time_it_was_told_is_heard() {
+    let cluster = Cluster::of(["a1", "b1", "c1"]);
+    for (id, epoch, owner) in [("a1", 5, "b1"), ("b1", 5, "b1"), ("c1", 4, "a1")] {
+        cluster.learns(id, group(epoch, &[owner]));
+    }
+    cluster.node("b1").service.always(Behaviour::DeclineInTime);
+    // By way of a node that knows better, in one hop, and in place.
+    for entry in ["c1", "a1", "b1"] {
+        let error = fails(&cluster, entry, Access::ReadPrimary).await;
+        assert_eq!(error.trail[0].outcome, Outcome::NotReady, "at {entry}: {error}");
+        // The last of them have less time than a timer can tell apart.
+        let mut tried = error.trail.iter().filter(|tried| tried.after < DEADLINE * 9 / 10);
+        assert!(tried.all(|tried| tried.outcome != Outcome::MaybeSent), "at {entry}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_reply_nobody_awaits_any_more_has_ended_though_its_body_might_take_longer() {
+    let cluster = Cluster::knowing(["a1", "b1"], group(5, &["b1"]));
+    cluster.node("b1").service.always(Behaviour::hang());
+    let reply_by = Some(Instant::now() + DEADLINE);
+    let within = Call { reply_by, ..call_within(Access::Read, 4 * DEADLINE) };
+    let error = cluster.call("a1", within).await.unwrap_err();
+    assert!(Some(Instant::now()) <= reply_by, "{error}");
+    cluster.node("b1").service.always(Behaviour::Stream);
+    let reply_by = Some(Instant::now() + DEADLINE);
+    let (sender, body) = fed();
+    let within = Call { reply_by, ..call_within(Access::Read, 4 * DEADLINE) };
+    let answer = cluster.send("a1", within, body).await.unwrap();
+    tokio::time::sleep(2 * DEADLINE).await;
+    drop(sender);
+    answer.response.into_body().collect().await.expect("the body has until the deadline");
 }
 
 /// Holds the writes of every space.

@@ -10,10 +10,10 @@ use homing_transport::{Body, BodyError, Kind};
 use homing_types::{Access, Outcome};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::support::{Behaviour, Cluster, Served, Setup, call, eventually, group, routed, within};
+use crate::support::{Behaviour, Cluster, Served, Setup, call, eventually, fed, group, routed, within};
 
 fn small(max_in_flight: usize) -> Setup {
     Setup { options: RouterOptions { max_in_flight, ..RouterOptions::default() }, ..Setup::default() }
@@ -94,9 +94,8 @@ async fn a_stream_is_under_way_until_it_was_read() {
     let cluster = Cluster::with(["a1", "b1"], small(1));
     cluster.all_learn(group(5, &["b1"]));
     cluster.node("b1").service.always(Behaviour::Stream);
-    let (sender, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
-    let pieces = StreamBody::new(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)));
-    let streaming = cluster.send("a1", call(Access::Write), Body::new(pieces)).await.unwrap();
+    let (sender, body) = fed();
+    let streaming = cluster.send("a1", call(Access::Write), body).await.unwrap();
     let error = cluster.call("a1", call(Access::Read)).await.unwrap_err();
     assert_eq!(error.verdict, Verdict::Exhausted { last: Some(Outcome::Overloaded) });
     assert_eq!(cluster.node("b1").router.in_flight(), 1);

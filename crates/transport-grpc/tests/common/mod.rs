@@ -114,7 +114,7 @@ pub fn node(id: &str) -> NodeId {
 }
 
 pub fn head() -> Head {
-    Head { kind: Kind::Direct(node("n2")), remaining: None, traceparent: None }
+    Head::of(Kind::Direct(node("n2")))
 }
 
 pub fn post(body: impl Into<Body>) -> http::Request<Body> {

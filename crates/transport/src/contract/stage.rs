@@ -89,7 +89,7 @@ pub(super) fn head() -> Head {
         max_age: None,
         group: Bytes::new(),
     };
-    Head { kind: Kind::Routed(routed), remaining: None, traceparent: None }
+    Head::of(Kind::Routed(routed))
 }
 
 /// An ordinary request.

@@ -170,10 +170,15 @@ pub async fn heads_survive(fixture: &dyn Fixture) {
         let reply = send(&*stage.connection, head.clone(), post(Body::empty())).await.expect("a reply");
         assert_eq!(reply.head, reply_head);
         let arrived = within("the handler", seen.recv()).await.expect("the handler ran");
-        assert_eq!(Head { remaining: head.remaining, ..arrived.clone() }, head);
-        match (head.remaining, arrived.remaining) {
-            (Some(sent), Some(left)) => assert!(left <= sent && sent - left < super::PATIENCE, "{left:?}"),
-            (sent, left) => assert_eq!(sent, left),
+        let Head { remaining, reply_within, .. } = head;
+        assert_eq!(Head { remaining, reply_within, ..arrived.clone() }, head);
+        for times in [(remaining, arrived.remaining), (reply_within, arrived.reply_within)] {
+            match times {
+                (Some(sent), Some(left)) => {
+                    assert!(left <= sent && sent - left < super::PATIENCE, "{left:?}");
+                }
+                (sent, left) => assert_eq!(sent, left),
+            }
         }
     }
 }
@@ -362,7 +367,7 @@ fn many_fields() -> HeaderMap {
 }
 
 fn heads() -> Vec<Head> {
-    let routed = |routed| Head { kind: Kind::Routed(routed), remaining: None, traceparent: None };
+    let routed = |routed| Head::of(Kind::Routed(routed));
     let Kind::Routed(plain) = head().kind else { unreachable!("an ordinary head is routed") };
     let full = Routed {
         space: Space::new("{acme}/späces, 100% =;\"").expect("a space"),
@@ -385,10 +390,15 @@ fn heads() -> Vec<Head> {
     let direct = Head {
         kind: Kind::Direct(node("n2")),
         remaining: Some(Duration::from_secs(3_600)),
+        reply_within: None,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
     };
-    let hurried = Head { remaining: Some(Duration::from_secs(30)), ..direct.clone() };
-    let hurried = Head { kind: Kind::Routed(full.clone()), ..hurried };
+    let hurried = Head {
+        kind: Kind::Routed(full.clone()),
+        remaining: Some(Duration::from_secs(30)),
+        reply_within: Some(Duration::from_secs(20)),
+        ..direct.clone()
+    };
     vec![routed(plain), routed(full), routed(longest), direct, hurried]
         .into_iter()
         .cycle()

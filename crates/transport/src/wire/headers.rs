@@ -42,6 +42,8 @@ pub const AGE_MS: HeaderName = HeaderName::from_static("homing-age-ms");
 pub const GROUP_BIN: HeaderName = HeaderName::from_static("homing-group-bin");
 /// The time left for the whole exchange, in microseconds.
 pub const REMAINING_US: HeaderName = HeaderName::from_static("homing-remaining-us");
+/// The time in which the reply must begin, in microseconds, if less than all that is left.
+pub const REPLY_WITHIN_US: HeaderName = HeaderName::from_static("homing-reply-within-us");
 /// The node that a direct request is for, in place of a space.
 pub const DIRECT: HeaderName = HeaderName::from_static("homing-direct");
 /// W3C Trace Context.
@@ -88,18 +90,30 @@ pub fn write_head(head: &Head, headers: &mut HeaderMap) {
         Kind::Direct(node) => put(headers, DIRECT, node.as_str()),
         Kind::Routed(routed) => write_routed(routed, headers),
     }
-    if let Some(remaining) = head.remaining {
-        write_remaining(remaining, headers);
-    }
+    write_time_left(head, headers);
     if let Some(traceparent) = &head.traceparent {
         put(headers, TRACEPARENT, traceparent);
     }
 }
 
-/// Writes the time left once more, after some of it was spent waiting.
-pub fn write_remaining(remaining: Duration, headers: &mut HeaderMap) {
-    let micros = u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX);
-    headers.insert(REMAINING_US, HeaderValue::from(micros));
+/// Writes the time left, or writes it once more after some of it was spent waiting.
+pub fn write_time_left(head: &Head, headers: &mut HeaderMap) {
+    if let Some(remaining) = head.remaining {
+        write_micros(REMAINING_US, remaining, headers);
+    }
+    if let Some(within) = head.reply_within {
+        write_reply_within(within, headers);
+    }
+}
+
+/// Writes the time in which a reply must begin.
+pub fn write_reply_within(within: Duration, headers: &mut HeaderMap) {
+    write_micros(REPLY_WITHIN_US, within, headers);
+}
+
+fn write_micros(header: HeaderName, time: Duration, headers: &mut HeaderMap) {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    headers.insert(header, HeaderValue::from(micros));
 }
 
 fn write_routed(routed: &Routed, headers: &mut HeaderMap) {
@@ -134,6 +148,7 @@ fn write_routed(routed: &Routed, headers: &mut HeaderMap) {
 /// [`HeadError`] for the first header that is missing, stands twice or can't be understood.
 pub fn read_head(headers: &mut HeaderMap) -> Result<Head, HeadError> {
     let remaining = number(headers, REMAINING_US)?.map(Duration::from_micros);
+    let reply_within = read_reply_within(headers)?;
     let traceparent = read_traceparent(headers);
     let kind = match parsed(headers, DIRECT, "use the id of the node, like n1")? {
         Some(node) if read_space(headers)?.is_none() => Kind::Direct(node),
@@ -144,7 +159,7 @@ pub fn read_head(headers: &mut HeaderMap) -> Result<Head, HeadError> {
         None => Kind::Routed(read_routed(headers)?),
     };
     strip(headers);
-    Ok(Head { kind, remaining, traceparent })
+    Ok(Head { kind, remaining, reply_within, traceparent })
 }
 
 fn read_routed(headers: &mut HeaderMap) -> Result<Routed, HeadError> {
@@ -195,6 +210,14 @@ pub fn read_access(headers: &mut HeaderMap) -> Result<Access, HeadError> {
 /// [`HeadError`] if it is none.
 pub fn read_idempotency_key(headers: &mut HeaderMap) -> Result<Option<IdempotencyKey>, HeadError> {
     parsed(headers, IDEMPOTENCY_KEY, "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057")
+}
+
+/// Takes the time in which the reply must begin out of the headers.
+///
+/// # Errors
+/// [`HeadError`] if it is no number of microseconds.
+pub fn read_reply_within(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
+    Ok(number(headers, REPLY_WITHIN_US)?.map(Duration::from_micros))
 }
 
 /// Writes the oldest answer that will do, rounded down: what is told never allows more than what was said.

@@ -9,18 +9,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use homing_router::{
     Answer, Authority, Call, CallError, Directory, Gate, Node, OpenGate, Pool, PoolOptions, Router,
     RouterBuilder, RouterOptions, StaticAuthority,
 };
 use homing_routing_table::{Diff, Group};
 use homing_transport::memory::{MemoryListener, MemoryNetwork};
-use homing_transport::{Body, Head, Kind, Lane, Limits, Peer, Reply, Routed, Transport};
+use homing_transport::{Body, BodyError, Head, Kind, Lane, Limits, Peer, Reply, Routed, Transport};
 use homing_types::{
     Access, Epoch, IdempotencyKey, Locality, Name, NodeId, Owners, Replica, ReplicaState, Role, Slot, Space,
     SpaceKey,
 };
-use tokio::sync::watch;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use self::metrics::Metrics;
@@ -178,7 +181,7 @@ impl Cluster {
         let transport = self.network.transport(node_id(from), Limits::default());
         let peer = Peer { node: node_id(to), address: to.to_owned() };
         let connection = transport.dial(&peer, Lane::Payload).await.expect("the node can be dialled");
-        let head = Head { kind, remaining: Some(PATIENCE), traceparent: None };
+        let head = Head { remaining: Some(PATIENCE), ..Head::of(kind) };
         let request = http::Request::new(Body::from("hello"));
         within("a reply", connection.send(head, request)).await.expect("the node replies")
     }
@@ -222,6 +225,13 @@ pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
+/// A body that comes piece by piece, as it is fed.
+pub(crate) fn fed() -> (mpsc::Sender<Result<Frame<Bytes>, BodyError>>, Body) {
+    let (sender, mut receiver) = mpsc::channel(1);
+    let pieces = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+    (sender, Body::new(StreamBody::new(pieces)))
+}
+
 /// The space of all tests.
 pub(crate) fn space() -> Space {
     Space::new("acme").expect("a space")
@@ -241,6 +251,7 @@ pub(crate) fn call(access: Access) -> Call {
         space: space(),
         access,
         deadline: None,
+        reply_by: None,
         idempotency_key: None,
         max_age: None,
         retry: false,
@@ -285,7 +296,7 @@ pub(crate) fn routed(access: Access, believed: u64) -> Routed {
         attempt: 1,
         idempotency_key: None,
         max_age: None,
-        group: bytes::Bytes::new(),
+        group: Bytes::new(),
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Behaviour {
     Hold(Arc<Semaphore>),
     /// Waits for some time, then answers.
     Slow(Duration),
+    /// Declines just when its answer must have begun.
+    DeclineInTime,
     /// Answers, and says that this is so old.
     Aged(Duration),
 }
@@ -138,6 +140,10 @@ impl TestService {
                 let mut response = answer(granted).await;
                 write_age(age, response.headers_mut());
                 Ok(response)
+            }
+            Behaviour::DeclineInTime => {
+                tokio::time::sleep_until(granted.reply_by).await;
+                Err(declined(Execution::No, Duration::ZERO))
             }
             Behaviour::Slow(time) => {
                 let mut given_up = GivenUp(Some(&self.log));

@@ -17,6 +17,7 @@ const DIRECT: u8 = 1 << 2;
 const RELAY: u8 = 1 << 3;
 const KEY: u8 = 1 << 4;
 const MAX_AGE: u8 = 1 << 5;
+const REPLY_WITHIN: u8 = 1 << 6;
 
 /// Methods by their number, from 1; 0 stands before any other, written out. The numbers are the wire's.
 static METHODS: [Method; 7] =
@@ -40,6 +41,9 @@ pub fn encode_request<B>(head: &Head, request: &http::Request<B>, out: &mut Byte
     if let Some(remaining) = head.remaining {
         put_duration(out, remaining);
     }
+    if let Some(within) = head.reply_within {
+        put_duration(out, within);
+    }
     if let Some(traceparent) = traceparent(head) {
         put_bytes(out, traceparent.as_bytes());
     }
@@ -59,16 +63,17 @@ pub fn encode_request<B>(head: &Head, request: &http::Request<B>, out: &mut Byte
 /// `max_header_block`.
 pub fn decode_request(block: Bytes, max_header_block: usize) -> Result<(Head, http::Request<()>), WireError> {
     let mut fields = Fields::of(block)?;
-    let flags = fields.flags(REMAINING | TRACEPARENT | DIRECT | RELAY | KEY | MAX_AGE)?;
+    let flags = fields.flags(REMAINING | TRACEPARENT | DIRECT | RELAY | KEY | MAX_AGE | REPLY_WITHIN)?;
     let has = |flag: u8| flags & flag != 0;
     let remaining = has(REMAINING).then(|| fields.duration("remaining time")).transpose()?;
+    let reply_within = has(REPLY_WITHIN).then(|| fields.duration("reply-within")).transpose()?;
     let traceparent = has(TRACEPARENT).then(|| fields.parse("traceparent", printable)).transpose()?;
     let kind = if has(DIRECT) {
         Kind::Direct(fields.parse("node", NodeId::new)?)
     } else {
         Kind::Routed(take_routed(&mut fields, has)?)
     };
-    let head = Head { kind, remaining, traceparent };
+    let head = Head { kind, remaining, reply_within, traceparent };
     let method = take_method(&mut fields)?;
     let path = PathAndQuery::from_maybe_shared(fields.bytes("path")?)
         .map_err(|error| WireError::invalid("path", error))?;
@@ -90,7 +95,9 @@ fn flags(head: &Head) -> u8 {
         }
         Kind::Direct(_) => DIRECT,
     };
-    kind | set(REMAINING, head.remaining.is_some()) | set(TRACEPARENT, traceparent(head).is_some())
+    kind | set(REMAINING, head.remaining.is_some())
+        | set(REPLY_WITHIN, head.reply_within.is_some())
+        | set(TRACEPARENT, traceparent(head).is_some())
 }
 
 /// One that can't be carried on is dropped, as W3C Trace Context asks.

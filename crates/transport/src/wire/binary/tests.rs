@@ -56,11 +56,9 @@ fn routed() -> impl Strategy<Value = Routed> {
 
 fn head() -> impl Strategy<Value = Head> {
     let kind = prop_oneof![routed().prop_map(Kind::Routed), node().prop_map(Kind::Direct)];
-    (kind, option::of(micros()), option::of("[!-~]{0,60}")).prop_map(|(kind, remaining, traceparent)| Head {
-        kind,
-        remaining,
-        traceparent,
-    })
+    (kind, option::of(micros()), option::of(micros()), option::of("[!-~]{0,60}")).prop_map(
+        |(kind, remaining, reply_within, traceparent)| Head { kind, remaining, reply_within, traceparent },
+    )
 }
 
 /// Names that have a number on the wire, others, and names that stand twice.
@@ -200,7 +198,7 @@ proptest! {
 }
 
 fn direct() -> Head {
-    Head { kind: Kind::Direct(NodeId::new("n1").unwrap()), remaining: None, traceparent: None }
+    Head::of(Kind::Direct(NodeId::new("n1").unwrap()))
 }
 
 #[test]
@@ -254,7 +252,7 @@ fn an_error_names_the_field_and_the_remedy() {
         says(&[9]),
         "the head has version 9 and this node reads version 1: run one version of Homing on both"
     );
-    assert_eq!(says(&[1, 0x80]), "the flag byte is not valid: 0x80 has bits outside of 0x3f");
+    assert_eq!(says(&[1, 0x80]), "the flag byte is not valid: 0x80 has bits outside of 0x7f");
     assert_eq!(
         says(&[1, 0, 0]),
         "the space is not valid: the space is empty: a space is 1 to 255 bytes of UTF-8"

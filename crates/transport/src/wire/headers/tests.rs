@@ -27,7 +27,7 @@ fn routed(space: &str) -> Routed {
 }
 
 fn written(space: &str) -> HeaderMap {
-    let head = Head { kind: Kind::Routed(routed(space)), remaining: None, traceparent: None };
+    let head = Head::of(Kind::Routed(routed(space)));
     let mut headers = HeaderMap::new();
     write_head(&head, &mut headers);
     headers
@@ -81,6 +81,10 @@ fn an_error_names_the_header_the_problem_and_the_remedy() {
         (vec![acme, hops, ("homing-idempotency-key", "x")], "homing-idempotency-key is \"x\": use a UUIDv7"),
         (vec![acme, hops, ("homing-group-bin", "=")], "homing-group-bin is no base64"),
         (vec![acme, hops, ("homing-remaining-us", "1s")], "homing-remaining-us is \"1s\": use a number"),
+        (
+            vec![acme, hops, ("homing-reply-within-us", "-1")],
+            "homing-reply-within-us is \"-1\": use a number",
+        ),
         (vec![("homing-direct", "N1")], "homing-direct is \"N1\": use the id of the node"),
         (vec![("homing-direct", "n1"), acme], "homing-direct stands beside a space: use homing-space or"),
     ] {
@@ -176,9 +180,10 @@ prop_compose! {
     fn some_head()(
         kind in prop_oneof![some_routed().prop_map(Kind::Routed), some_node().prop_map(Kind::Direct)],
         remaining in proptest::option::of(any::<u64>().prop_map(Duration::from_micros)),
+        reply_within in proptest::option::of(any::<u64>().prop_map(Duration::from_micros)),
         traceparent in proptest::option::of("[!-~]{0,60}"),
     ) -> Head {
-        Head { kind, remaining, traceparent }
+        Head { kind, remaining, reply_within, traceparent }
     }
 }
 
