@@ -16,7 +16,7 @@ use crate::deadline::attempt_timeout;
 use crate::rests::Rests;
 use crate::trail::Trail;
 use crate::walk::Walk;
-use crate::{Attempted, Candidate, Limits, Next, Planned, Shared, Stop, Tier, react};
+use crate::{Attempted, Candidate, Limits, Next, Planned, Shared, Tier, react};
 
 /// The most corrections that a call follows between two gaps: as many as a call has hops. Who is sent on more
 /// often follows a change that is still under way, and waits for it to settle.
@@ -252,8 +252,7 @@ impl Call {
         // Whoever was not reached, or knows that it is not the one, has not worked on it.
         self.pays |= !matches!(outcome, Outcome::NotSent | Outcome::NotOwner);
         match next {
-            Next::Stop(Stop::Ambiguous) => self.finish(Verdict::Ambiguous),
-            Next::Stop(Stop::Refused) => self.finish(Verdict::Refused),
+            Next::End(verdict) => self.finish(verdict),
             Next::Wait => self.rest(&node, outcome, now + retry_after.unwrap_or_default()),
             Next::TryNext | Next::Follow if taught => self.follow(),
             Next::TryNext | Next::Follow => {}

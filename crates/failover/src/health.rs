@@ -77,12 +77,13 @@ impl Health {
         Started { passage: self.breaker.pass(now), at: now }
     }
 
-    /// Whether an attempt that has taken until `now` had a fair time to be answered: its caller may have been in more of a hurry
-    /// than its peer could ever be. `longest`: what is fair in any case.
+    /// What it says of the peer that an attempt has no reply at `now`. Something only after a fair time: the caller may have
+    /// been in more of a hurry than the peer could ever be. `longest`: what is fair in any case.
     #[must_use]
-    pub fn had_fair_time(&self, started: Started, longest: Duration, now: Time) -> bool {
+    pub fn silence(&self, started: Started, longest: Duration, now: Time) -> Sign {
         let usual = self.latency.expected(now).unwrap_or(USUAL);
-        now.since(started.at) >= (usual * PATIENCE).clamp(LEAST_FAIR, longest.max(LEAST_FAIR))
+        let fair = (usual * PATIENCE).clamp(LEAST_FAIR, longest.max(LEAST_FAIR));
+        if now.since(started.at) >= fair { Sign::Bad } else { Sign::None }
     }
 
     /// An attempt has ended, or nobody waits for it any more ([`Sign::None`]). Returns the state that the breaker changed

@@ -37,7 +37,7 @@ pub use hedge::HedgeTimer;
 pub use limits::Limits;
 pub use nearest::Nearest;
 pub use plan::{Candidate, MAX_PLAN, MAX_STRANGERS, PlanRequest, Planned, Policy};
-pub use react::{Next, Stop, react};
+pub use react::{Next, react};
 pub use shared::Shared;
 pub use tier::Tier;
 pub use trail::{Attempted, MAX_TRAIL};

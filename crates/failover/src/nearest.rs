@@ -32,28 +32,37 @@ pub struct Nearest;
 impl Policy for Nearest {
     fn plan(&self, request: &PlanRequest<'_>, rng: &mut dyn Rng) -> Vec<Planned> {
         let owners = iter::once(request.primary).chain(request.in_sync);
-        let mut placed: Vec<_> = owners.filter_map(|node| place(request, node)).collect();
-        let places = spill_over(&placed);
-        for placed in &mut placed {
-            placed.group.2 = places[placed.planned.candidate.tier as usize];
+        let mut ranked: Vec<_> = owners.filter_map(|node| rank(request, node)).collect();
+        let places = spill_over(&ranked);
+        for ranked in &mut ranked {
+            ranked.rank.place = places[ranked.planned.candidate.tier as usize];
         }
-        placed.sort_by_key(|placed| placed.group);
-        for group in placed.chunk_by_mut(|a, b| a.group == b.group) {
+        ranked.sort_by_key(|ranked| ranked.rank);
+        for group in ranked.chunk_by_mut(|a, b| a.rank == b.rank) {
             two_choices(group, rng);
         }
-        placed.into_iter().map(|placed| Planned { why: why(&placed), ..placed.planned }).collect()
+        ranked.into_iter().map(|ranked| Planned { why: why(&ranked), ..ranked.planned }).collect()
     }
 }
 
-/// A candidate and what comes before its cost: whether it is in doubt, whether it is a relay, and the place of its tier.
-struct Placed {
+/// A candidate and its rank, within which costs decide.
+struct Ranked {
     planned: Planned,
     primary: bool,
-    group: (bool, bool, usize),
+    rank: Rank,
+}
+
+/// What comes before cost, the weightiest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    in_doubt: bool,
+    relay: bool,
+    /// The place of its tier.
+    place: usize,
 }
 
 /// The owner as a candidate; `None` if it would be its own relay.
-fn place(request: &PlanRequest<'_>, node: &NodeId) -> Option<Placed> {
+fn rank(request: &PlanRequest<'_>, node: &NodeId) -> Option<Ranked> {
     let primary = node == request.primary;
     let relay = !primary && !request.access.any_replica();
     let tier = tier(request, node);
@@ -66,7 +75,7 @@ fn place(request: &PlanRequest<'_>, node: &NodeId) -> Option<Placed> {
     let in_doubt = standing.is_doubtful() && (!local || request.access.any_replica());
     let candidate = Candidate { node: node.clone(), tier, relay };
     let planned = Planned { candidate, standing, why: Cow::Borrowed("") };
-    Some(Placed { planned, primary, group: (in_doubt, relay, tier as usize) })
+    Some(Ranked { planned, primary, rank: Rank { in_doubt, relay, place: tier as usize } })
 }
 
 fn tier(request: &PlanRequest<'_>, node: &NodeId) -> Tier {
@@ -77,10 +86,11 @@ fn tier(request: &PlanRequest<'_>, node: &NodeId) -> Tier {
 }
 
 /// The place of each tier: one that is known to be slower than a tier behind it stands after that.
-fn spill_over(placed: &[Placed]) -> [usize; Tier::ALL.len()] {
+fn spill_over(ranked: &[Ranked]) -> [usize; Tier::ALL.len()] {
     let latency = |tier: usize| {
-        let of_tier = placed.iter().filter(|placed| placed.group == (false, false, tier));
-        of_tier.filter_map(|placed| placed.planned.standing.latency).min()
+        let of_tier =
+            ranked.iter().filter(|ranked| ranked.rank == Rank { in_doubt: false, relay: false, place: tier });
+        of_tier.filter_map(|ranked| ranked.planned.standing.latency).min()
     };
     // A tier of which nothing is known keeps its place; the others share out theirs.
     let known: Vec<(usize, Duration)> =
@@ -101,7 +111,7 @@ fn spill_over(placed: &[Placed]) -> [usize; Tier::ALL.len()] {
 }
 
 /// Puts the cheaper of two drawn at random first, and so on with the rest.
-fn two_choices(group: &mut [Placed], rng: &mut dyn Rng) {
+fn two_choices(group: &mut [Ranked], rng: &mut dyn Rng) {
     let mut rest = group;
     while let [_, _, ..] = rest {
         let one = below(rest.len(), rng);
@@ -114,8 +124,8 @@ fn two_choices(group: &mut [Placed], rng: &mut dyn Rng) {
 }
 
 /// Why it stands where it stands.
-fn why(placed: &Placed) -> Cow<'static, str> {
-    let Placed { planned, primary, group: (in_doubt, relay, place) } = placed;
+fn why(ranked: &Ranked) -> Cow<'static, str> {
+    let Ranked { planned, primary, rank: Rank { in_doubt, relay, place } } = ranked;
     let role = match (primary, relay) {
         (true, _) => "primary",
         (_, true) => "relay to the primary",

@@ -7,6 +7,8 @@
 
 use homing_types::{Access, Outcome, Twin};
 
+use crate::Verdict;
+
 /// What a call does after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -18,16 +20,7 @@ pub enum Next {
     /// Leaves this node alone for as long as it asked (its retry-after), and tries others meanwhile.
     Wait,
     /// Ends.
-    Stop(Stop),
-}
-
-/// Why an outcome ends a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// A write that must not be done twice may have been executed. Only the caller can find out.
-    Ambiguous,
-    /// The request breaks a rule; every node would refuse it.
-    Refused,
+    End(Verdict),
 }
 
 /// What `outcome` allows. `keyed`: the request carries an idempotency key and the service dedupes by it, so that
@@ -37,10 +30,10 @@ pub fn react(outcome: Outcome, access: Access, keyed: bool) -> Next {
     match outcome {
         Outcome::NotSent | Outcome::Expired => Next::TryNext,
         Outcome::MaybeSent if access.is_read() || keyed || Twin::UnkeyedWriteRetried.is_on() => Next::TryNext,
-        Outcome::MaybeSent => Next::Stop(Stop::Ambiguous),
+        Outcome::MaybeSent => Next::End(Verdict::Ambiguous),
         Outcome::NotOwner => Next::Follow,
         Outcome::NotReady | Outcome::Overloaded => Next::Wait,
-        Outcome::Refused => Next::Stop(Stop::Refused),
+        Outcome::Refused => Next::End(Verdict::Refused),
     }
 }
 
@@ -50,15 +43,15 @@ mod tests {
 
     #[test]
     fn the_table_says_what_the_design_says() {
-        use Next::{Follow, Stop as End, TryNext, Wait};
+        use Next::{End, Follow, TryNext, Wait};
         for (outcome, read, keyed_write, other_write) in [
             (Outcome::NotSent, TryNext, TryNext, TryNext),
-            (Outcome::MaybeSent, TryNext, TryNext, End(Stop::Ambiguous)),
+            (Outcome::MaybeSent, TryNext, TryNext, End(Verdict::Ambiguous)),
             (Outcome::NotOwner, Follow, Follow, Follow),
             (Outcome::NotReady, Wait, Wait, Wait),
             (Outcome::Overloaded, Wait, Wait, Wait),
             (Outcome::Expired, TryNext, TryNext, TryNext),
-            (Outcome::Refused, End(Stop::Refused), End(Stop::Refused), End(Stop::Refused)),
+            (Outcome::Refused, End(Verdict::Refused), End(Verdict::Refused), End(Verdict::Refused)),
         ] {
             for keyed in [true, false] {
                 assert_eq!(react(outcome, Access::Read, keyed), read, "{outcome}");

@@ -163,7 +163,10 @@ mod tests {
             (vec![("homing-space", "a"), ("grpc-timeout", "123456789S")], "the header grpc-timeout"),
             (vec![("homing-space", "a"), ("grpc-timeout", "é")], "the header grpc-timeout"),
             (vec![("homing-space", "a"), ("homing-timeout-ms", "-1")], "the header homing-timeout-ms"),
-            (vec![("homing-space", "a"), ("homing-reply-within-us", "1s")], "the header homing-reply-within-us"),
+            (
+                vec![("homing-space", "a"), ("homing-reply-within-us", "1s")],
+                "the header homing-reply-within-us",
+            ),
             (
                 vec![("homing-space", "a"), ("homing-idempotency-key", "1")],
                 "the header homing-idempotency-key",

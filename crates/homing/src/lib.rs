@@ -42,13 +42,14 @@ pub mod headers {
 }
 
 pub use homing_failover::{
-    Backoff, BreakerLimits, BudgetLimits, Circuit, Limits as CallLimits, Nearest, Policy, Standing, Verdict,
+    Backoff, BreakerLimits, BudgetLimits, Circuit, Limits as CallLimits, Nearest, Planned, Policy, Standing,
+    Verdict,
 };
 pub use homing_placement as placement;
 pub use homing_router::{
     Answer, Authority, Call, CallError, Deadline, Declined, DirectError, DirectService, Directory, Gate,
-    Granted, HttpService, MaxAge, Node as Member, OpenGate, Peers, Placed, PoolOptions, ReplyBy, Route,
-    Router, RouterOptions, Service, StaticAuthority, decline,
+    Granted, HttpService, MaxAge, Node as Member, OpenGate, Peers, PoolOptions, ReplyBy, Route, Router,
+    RouterOptions, Service, StaticAuthority, decline,
 };
 pub use homing_routing_table as routing_table;
 #[cfg(feature = "ca")]

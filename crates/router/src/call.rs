@@ -6,14 +6,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_failover::{
-    Action, Candidate, MAX_STRANGERS, PlanRequest, Planned, Report, Standing, Terms, Tier, Verdict,
-};
+use homing_failover::{Action, Candidate, Report, Terms, Verdict};
 use homing_transport::{Body, Reply, ReplyHead, Routed};
 use homing_types::{Access, Epoch, IdempotencyKey, NodeId, Outcome, Space, SpaceKey};
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
@@ -200,52 +195,6 @@ impl Router {
                 () = tokio::time::sleep_until(until) => return,
             }
         }
-    }
-
-    /// Whom to try for a space, best first. Where nothing is known of it, any member may know.
-    pub(crate) fn plan(self: &Arc<Self>, key: SpaceKey, access: Access) -> Vec<Planned> {
-        let owners = self.table.load().lookup(key).map(|found| found.owners());
-        let locality_of = |id: &_| self.directory.node(id).map(|node| node.locality.clone());
-        let standing = |id: &_| self.standing(id, access);
-        let (primary, others, access) = match owners {
-            Some(owners) => (owners.primary().clone(), owners.in_sync().cloned().collect(), access),
-            None => {
-                let members = self.directory.nodes().into_iter().map(|node| node.id.clone());
-                let mut others = members.filter(|id| *id != self.me);
-                let Some(first) = others.next() else { return Vec::new() };
-                (first, others.collect::<Vec<_>>(), Access::Read)
-            }
-        };
-        let request = PlanRequest {
-            me: Some(&self.me),
-            locality: &self.locality,
-            access,
-            primary: &primary,
-            in_sync: &others,
-            locality_of: &locality_of,
-            standing: &standing,
-        };
-        // Not under the lock: a plan asks a lot, and all calls share it.
-        let mut random = self.with_shared(|_, random| SmallRng::from_rng(random));
-        self.policy.plan(&request, &mut random)
-    }
-
-    /// Adds members that own nothing here, as far as this node knows. Where none of the owners could serve, the table may be
-    /// what is wrong, and anybody may know better.
-    fn add_strangers(&self, plan: &mut Vec<Planned>) {
-        let owner = |id: &NodeId| plan.iter().any(|planned| planned.candidate.node == *id);
-        let nodes = self.directory.nodes();
-        let others = nodes.iter().filter(|node| node.id != self.me && !owner(&node.id));
-        let drawn = self.with_shared(|_, random| others.sample(random, MAX_STRANGERS));
-        plan.extend(drawn.into_iter().map(|node| Planned {
-            candidate: Candidate {
-                node: node.id.clone(),
-                tier: Tier::between(&self.locality, &node.locality),
-                relay: false,
-            },
-            standing: Standing::default(),
-            why: "may know the owners".into(),
-        }));
     }
 
     /// One try of one candidate, and of another beside it if it takes long: the service's answer, or `None` after each

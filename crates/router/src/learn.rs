@@ -1,18 +1,14 @@
 //! How a node learns who owns what: from the groups that travel with requests and replies, and by pulling one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use homing_routing_table::{Diff, Pull};
-use homing_transport::{Body, Head, Kind, Lane, ReplyHead, SendError, Sent};
+use homing_transport::{Lane, ReplyHead};
 use homing_types::{Epoch, NodeId, Outcome, Slot, Twin};
-use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
-use crate::receive::MAX_DIRECT;
 use crate::router::{Pulled, Router};
-use crate::service::DirectError;
 
 /// The path that members pull a group from: two bytes of slot in, the group as a diff of one out, or nothing if there is none.
 pub const GROUP_PATH: &str = "/homing.v1.Table/Group";
@@ -163,38 +159,5 @@ impl Router {
         let slot = <[u8; 2]>::try_from(message).ok().and_then(|bytes| Slot::new(u16::from_be_bytes(bytes)));
         let slot = slot.ok_or("a pull is two bytes: a slot below 16384, big-endian")?;
         Ok(self.encoded_group(slot))
-    }
-
-    /// Sends one direct message to a member and collects its answer.
-    pub(crate) async fn direct(
-        &self,
-        to: &NodeId,
-        lane: Lane,
-        path: &'static str,
-        message: Bytes,
-        timeout: Duration,
-    ) -> Result<Bytes, DirectError> {
-        let failed = |sent, message: String| DirectError { sent, message };
-        let Some(node) = self.directory.node(to) else {
-            return Err(failed(Sent::NotSent, format!("{to} is no node of this cluster")));
-        };
-        let head = Head { remaining: Some(timeout), ..Head::of(Kind::Direct(to.clone())) };
-        let request = http::Request::post(path)
-            .body(Body::from(message))
-            .map_err(|error| failed(Sent::NotSent, error.to_string()))?;
-        let exchange = async {
-            let reply = self.pool.send(&node, lane, head, request, timeout).await?;
-            let body = Limited::new(reply.response.into_body(), MAX_DIRECT).collect().await;
-            Ok::<_, SendError>((reply.head, body))
-        };
-        let (head, body) = exchange.await.map_err(|error| failed(error.sent, error.message))?;
-        match head.outcome {
-            Some(Outcome::MaybeSent) => Err(failed(Sent::MaybeSent, format!("{to}: {}", head.reason))),
-            Some(_) => Err(failed(Sent::NotSent, format!("{to}: {}", head.reason))),
-            None => match body {
-                Ok(body) => Ok(body.to_bytes()),
-                Err(error) => Err(failed(Sent::MaybeSent, format!("{to}: {error}"))),
-            },
-        }
     }
 }

@@ -10,17 +10,11 @@ use homing_transport::wire::headers::{self, ATTEMPT, TRACEPARENT};
 use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
 use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, Role, SpaceKey, Twin};
 use http::HeaderValue;
-use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
 use crate::attempt::outcome_of;
-use crate::learn::GROUP_PATH;
 use crate::router::Router;
 use crate::service::{Declined, Granted};
-use crate::standings::PING_PATH;
-
-/// The most that a direct message or its answer may hold, in bytes.
-pub(crate) const MAX_DIRECT: usize = 64 << 20;
 
 /// How soon to ask a node again that only just starts, or is at its limit.
 const SOON: Duration = Duration::from_millis(50);
@@ -272,38 +266,6 @@ impl Router {
             if epoch > believed || disagrees { self.carried_group(slot) } else { bytes::Bytes::new() };
         reply.head.epoch = reply.head.epoch.max(epoch);
         reply
-    }
-
-    async fn answer_direct(
-        self: &Arc<Self>,
-        from: NodeId,
-        to: &NodeId,
-        request: http::Request<Body>,
-    ) -> Reply {
-        if *to != self.me {
-            return Reply::of(Outcome::Refused, format!("this is {}, not {to}", self.me));
-        }
-        let path = request.uri().path().to_owned();
-        let message = match Limited::new(request.into_body(), MAX_DIRECT).collect().await {
-            Ok(message) => message.to_bytes(),
-            Err(error) => return Reply::of(Outcome::Refused, format!("the message can't be read: {error}")),
-        };
-        let answer = if path == PING_PATH {
-            Ok(bytes::Bytes::new())
-        } else if path == GROUP_PATH {
-            self.answer_pull(&message).map_err(|reason| Reply::of(Outcome::Refused, reason))
-        } else if let Some(service) = self.direct_service(&path) {
-            // It arrived, whatever came of it.
-            service.call(from, message).await.map_err(|reason| Reply::of(Outcome::MaybeSent, reason))
-        } else {
-            Err(Reply::of(Outcome::Refused, format!("{} has nothing at {path}", self.me)))
-        };
-        match answer {
-            Ok(answer) => {
-                Reply { head: ReplyHead::default(), response: http::Response::new(Body::from(answer)) }
-            }
-            Err(reply) => reply,
-        }
     }
 }
 

@@ -1,13 +1,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use homing_failover::{BreakerLimits, BudgetLimits, Limits, Nearest, Policy, Shared};
 use homing_routing_table::{Applied, ApplyError, Diff, RoutingTable};
-use homing_transport::{BoxFuture, Lane};
-use homing_types::{Epoch, Locality, NodeId, Owners, Slot, SpaceKey, Time};
+use homing_types::{Epoch, Locality, NodeId, Slot, Time};
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -17,7 +15,7 @@ use crate::authority::{Authority, Gate, OpenGate};
 use crate::changes::Changes;
 use crate::counters::Counters;
 use crate::flight::Flights;
-use crate::service::{DirectError, DirectService, Peers, Service};
+use crate::service::{DirectService, Service};
 use crate::standings::Standings;
 use crate::{Directory, Node, Pool};
 
@@ -197,12 +195,6 @@ impl Router {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// What a service may ask of its cluster. It doesn't keep the router alive.
-    #[must_use]
-    pub fn peers(self: &Arc<Self>) -> Arc<dyn Peers> {
-        Arc::new(WeakPeers(Arc::downgrade(self)))
-    }
-
     pub(crate) fn service(&self) -> Option<&Arc<dyn Service>> {
         self.mounted.get().map(|mounted| &mounted.service)
     }
@@ -252,34 +244,5 @@ pub(crate) struct Admitted(Arc<Router>);
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-struct WeakPeers(Weak<Router>);
-
-impl Peers for WeakPeers {
-    fn owners(&self, key: SpaceKey) -> Option<(Epoch, Owners)> {
-        let router = self.0.upgrade()?;
-        let table = router.table.load();
-        let found = table.lookup(key)?;
-        Some((found.epoch(), found.owners()))
-    }
-
-    fn direct<'a>(
-        &'a self,
-        to: &'a NodeId,
-        path: &'static str,
-        message: Bytes,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<Bytes, DirectError>> {
-        Box::pin(async move {
-            match self.0.upgrade() {
-                Some(router) => router.direct(to, Lane::Control, path, message, timeout).await,
-                None => Err(DirectError {
-                    sent: homing_transport::Sent::NotSent,
-                    message: "this node is stopping".to_owned(),
-                }),
-            }
-        })
     }
 }

@@ -7,14 +7,12 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use homing_failover::{BreakerLimits, Circuit, Health, Sign, Standing, Started};
 use homing_transport::{Lane, Reply, Routed, SendError, SendErrorKind};
-use homing_types::{Access, NodeId};
+use homing_types::{Access, NodeId, Time};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use crate::direct::PING_PATH;
 use crate::router::Router;
-
-/// The path of a question that any live member answers with nothing.
-pub const PING_PATH: &str = "/homing.v1.Node/Ping";
 
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -95,7 +93,7 @@ impl Router {
     }
 }
 
-/// An attempt under way. One that is dropped says something of its peer only if that had a fair time to answer.
+/// An attempt under way. One that is dropped was given up.
 pub(crate) struct Observed {
     router: Arc<Router>,
     node: NodeId,
@@ -108,6 +106,11 @@ pub(crate) struct Observed {
 impl Observed {
     /// The peer replied, or the transport found out why it didn't.
     pub(crate) fn ended(mut self, sent: &Result<Reply, SendError>) {
+        let why = match sent {
+            Ok(reply) if reply.head.outcome.is_none() => "it answered",
+            Ok(reply) => &reply.head.reason,
+            Err(error) => &error.message,
+        };
         let sign = match sent {
             Ok(reply) => match Sign::of(reply.head.outcome, self.access) {
                 // Who asks about a space that fails again and again hears nothing new of the peer.
@@ -115,43 +118,37 @@ impl Observed {
                 sign => sign,
             },
             Err(error) => match error.kind {
-                SendErrorKind::Deadline => self.late(),
+                SendErrorKind::Deadline => return self.end_silent(why),
                 // Of the request, and not of who should get it.
                 SendErrorKind::Body | SendErrorKind::Limit => Sign::None,
                 _ => Sign::Bad,
             },
         };
-        let why = match sent {
-            Ok(reply) if reply.head.outcome.is_none() => "it answered",
-            Ok(reply) => &reply.head.reason,
-            Err(error) => &error.message,
-        };
-        self.end(sign, why);
+        self.end(|_, _, _| sign, why);
     }
 
-    fn late(&self) -> Sign {
-        let Some(started) = self.started else { return Sign::None };
+    /// Nothing came while it was waited for, which says something only if that was long enough.
+    fn end_silent(&mut self, why: &str) {
         let longest = self.router.options.call.attempt_timeout;
-        let health = self.peer[self.access as usize].lock();
-        if health.had_fair_time(started, longest, self.router.now()) { Sign::Bad } else { Sign::None }
+        self.end(|health, started, now| health.silence(started, longest, now), why);
     }
 
-    fn end(&mut self, sign: Sign, why: &str) {
+    fn end(&mut self, sign: impl FnOnce(&Health, Started, Time) -> Sign, why: &str) {
         let Some(started) = self.started.take() else { return };
         let Self { router, node, peer, access, .. } = self;
         let now = router.now();
         // The order of the two locks is that of a plan.
-        let change =
-            router.with_shared(|_, random| peer[*access as usize].lock().end(started, sign, now, random));
+        let change = router.with_shared(|_, random| {
+            let mut health = peer[*access as usize].lock();
+            let sign = sign(&health, started, now);
+            health.end(started, sign, now, random)
+        });
         router.tell_change(node, *access, change, why);
     }
 }
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        if self.started.is_some() {
-            let sign = self.late();
-            self.end(sign, "an attempt was given up without a reply");
-        }
+        self.end_silent("an attempt was given up without a reply");
     }
 }

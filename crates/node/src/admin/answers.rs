@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use homing::{Access, MemberState, NodeId, ReplicaState, Space};
+use homing::{Access, MemberState, NodeId, Planned, ReplicaState, Space};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -141,14 +141,14 @@ pub(super) async fn route(
 ) -> Result<Json<Route>, Wrong> {
     let space = query.space()?;
     let route = admin.node.route(&space, query.access()?);
-    let plan = route.plan.into_iter().map(|placed| Placed {
-        node: placed.node.to_string(),
-        tier: placed.tier.to_string(),
-        latency_us: placed.standing.latency.map(|latency| latency.as_micros().try_into().unwrap_or(u64::MAX)),
-        in_flight: placed.standing.in_flight,
-        breaker: placed.standing.circuit.as_str().to_owned(),
-        suspect: placed.standing.suspect,
-        why: placed.why,
+    let plan = route.plan.into_iter().map(|Planned { candidate, standing, why }| Placed {
+        node: candidate.node.to_string(),
+        tier: candidate.tier.to_string(),
+        latency_us: standing.latency.map(|latency| latency.as_micros().try_into().unwrap_or(u64::MAX)),
+        in_flight: standing.in_flight,
+        breaker: standing.circuit.as_str().to_owned(),
+        suspect: standing.suspect,
+        why: why.into_owned(),
     });
     // As `homing table` lists them: one that is being filled answers nobody.
     let in_sync = route.replicas.into_iter().filter(|(_, state)| *state == ReplicaState::InSync);

@@ -19,7 +19,9 @@ const STEP: Duration = Duration::from_millis(50);
 fn why(cluster: &Cluster, access: Access) -> Vec<(String, String, String)> {
     let route = cluster.node("a2").router.explain(&space(), access);
     let placed = route.plan.into_iter();
-    placed.map(|p| (p.node.to_string(), p.standing.circuit.as_str().to_owned(), p.why)).collect()
+    placed
+        .map(|p| (p.candidate.node.to_string(), p.standing.circuit.as_str().to_owned(), p.why.into_owned()))
+        .collect()
 }
 
 /// Reads through a2 until its breaker for a1, the nearest owner, is open.

@@ -90,7 +90,7 @@ async fn a_suspect_stands_at_the_back_and_comes_back_without_any_requests_risk()
     let cluster = Cluster::knowing(["a1", "a2", "b1"], group(5, &["a1", "b1"]));
     let first = || {
         let route = cluster.node("a2").router.explain(&space(), Access::Read);
-        (route.plan[0].node.to_string(), route.plan.last().unwrap().why.clone())
+        (route.plan[0].candidate.node.to_string(), route.plan.last().unwrap().why.clone().into_owned())
     };
     assert_eq!(first().0, "a1");
     cluster.faults.set("a2", "a1", Fault::Cut);
