@@ -26,7 +26,7 @@ use crate::chance::up_to;
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerLimits {
-    /// Failures in a row that open it. Fewer find a dead peer sooner and a lossy network more often.
+    /// Failures in a row, none longer than `window` after the one before, that open it. Fewer find a dead peer sooner and a lossy network more often.
     pub failures: u32,
     /// The time over which the share of successes is counted.
     pub window: Duration,
@@ -105,10 +105,16 @@ impl Circuit {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Closed { in_a_row: u32, since: Time },
+    Closed { in_a_row: u32, last: Time, since: Time },
     Open { until: Time },
     Probing { until: Time, since: Time },
     HalfOpen { trial: Option<Time> },
+}
+
+impl State {
+    const fn closed(since: Time) -> Self {
+        Self::Closed { in_a_row: 0, last: since, since }
+    }
 }
 
 /// A probe or a trial that has not ended after this time is not waited for: another one may.
@@ -133,7 +139,7 @@ pub(crate) struct Breaker {
 
 impl Breaker {
     pub(crate) fn new(limits: BreakerLimits) -> Self {
-        let state = State::Closed { in_a_row: 0, since: Time::ZERO };
+        let state = State::closed(Time::ZERO);
         Self { limits, state, counts: Counts::default(), opened: 0, changes: 0 }
     }
 
@@ -187,10 +193,15 @@ impl Breaker {
             return;
         }
         match (&mut self.state, sign) {
-            (State::Closed { in_a_row, .. }, sign) => {
+            (State::Closed { in_a_row, last, .. }, sign) => {
                 match sign {
                     Sign::Good => *in_a_row = 0,
-                    Sign::Bad => *in_a_row += 1,
+                    Sign::Bad => {
+                        // What was long ago belongs to another row: some peers are asked hardly ever.
+                        let one_row = now.since(*last) < self.limits.window;
+                        *in_a_row = if one_row { *in_a_row + 1 } else { 1 };
+                        *last = now;
+                    }
                     Sign::Unwell | Sign::None => {}
                 }
                 let in_a_row = *in_a_row;
@@ -205,7 +216,7 @@ impl Breaker {
             }
             (State::HalfOpen { .. }, Sign::Good) => {
                 self.counts = Counts::default();
-                self.enter(State::Closed { in_a_row: 0, since: now });
+                self.enter(State::closed(now));
             }
             (State::HalfOpen { .. }, Sign::Bad | Sign::Unwell) if passage.trial => self.open(now, rng),
             (State::HalfOpen { trial }, Sign::None) if passage.trial => *trial = None,
@@ -357,6 +368,18 @@ mod tests {
             story.ends_times(11, Sign::Good);
         }
         assert!(story.is_closed());
+    }
+
+    #[test]
+    fn failures_far_apart_are_no_row() {
+        let mut story = Story::new();
+        for _ in 0..10 {
+            story.ends_times(4, Sign::Bad);
+            story.now = story.now + BreakerLimits::default().window;
+        }
+        assert!(story.is_closed());
+        story.ends_times(5, Sign::Bad);
+        assert!(!story.is_closed());
     }
 
     #[test]

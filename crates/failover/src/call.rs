@@ -333,6 +333,7 @@ impl Call {
         self.attempts += 1;
         self.retries += u32::from(self.pays);
         self.pays = false;
+        self.starved = false;
         // To ask oneself again helps as little as to ask nobody.
         let last_chance = !self.may_be_sent_again() || (candidate.tier == Tier::Local && !others);
         let left = self.terms.deadline.since(now);

@@ -23,7 +23,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// and, if it has one, `homing-idempotency-key`; and the time that is left for its answer: `homing-timeout-ms` and, for
 /// gRPC, `grpc-timeout`. A retry bears `homing-attempt`: a service that calls on through another Homing passes that on, as
 /// it does `traceparent`, and its calls are not retried there once more; and so it does with `homing-reply-within-us`, less
-/// the time it has spent, since by then whoever asked gives up and asks another. A read may bear `homing-max-age-ms`, and its
+/// the time it has spent, since by then whoever asked gives up and asks another (it is missing where that is all of the
+/// time). A read may bear `homing-max-age-ms`, and its
 /// answer at a replica says how old it may be with `homing-age-ms`. The service compares the epoch with the highest it has seen for the space, and refuses
 /// a lower one.
 #[derive(Clone)]
@@ -164,6 +165,22 @@ mod tests {
                 Granted { grant, access, deadline, reply_by, idempotency_key: None, max_age, request };
             let mut request = bear(granted);
             assert_eq!(headers::read_required_space(request.headers_mut()), Ok(space));
+            let whole = Grant {
+                space: Space::new(name).unwrap(),
+                role: Role::Primary,
+                epoch: Epoch::new(7),
+                valid_until: None,
+            };
+            let granted = Granted {
+                grant: whole,
+                access,
+                deadline,
+                reply_by: deadline,
+                idempotency_key: None,
+                max_age,
+                request: http::Request::new(Body::empty()),
+            };
+            assert!(!bear(granted).headers().contains_key("homing-reply-within-us"), "all the time there is");
             for (header, value) in [
                 ("homing-access", "read"),
                 ("homing-role", "primary"),

@@ -35,7 +35,8 @@ pub(crate) struct Attempt {
     pub(crate) request: http::Request<Body>,
     pub(crate) traceparent: Option<String>,
     pub(crate) deadline: Instant,
-    pub(crate) timeout: Duration,
+    /// When the reply must have begun, at most the deadline.
+    pub(crate) reply_by: Instant,
 }
 
 /// How an attempt ended.
@@ -121,7 +122,7 @@ impl Router {
     }
 
     async fn attempt(self: Arc<Self>, attempt: Attempt, span: Span) -> Ended {
-        let Attempt { candidate, routed, request, traceparent, deadline, timeout, .. } = attempt;
+        let Attempt { candidate, routed, request, traceparent, deadline, reply_by, .. } = attempt;
         let node = candidate.node;
         let slot = routed.space.key().slot();
         let believed = routed.believed;
@@ -130,24 +131,23 @@ impl Router {
         let sent = if node == self.me {
             // What a wire does for a request that crosses it.
             let request = request.map(|body| body.until(deadline));
-            let reply_by = Some(started + timeout);
-            let arrived = Arrived { routed, deadline: Some(deadline), reply_by, traceparent };
+            let arrived = Arrived { routed, deadline: Some(deadline), reply_by: Some(reply_by), traceparent };
             let executed = self.execute_or_explain(arrived, request);
-            let executed = tokio::time::timeout(timeout, executed).await;
+            let executed = tokio::time::timeout_at(reply_by, executed).await;
             Ok(executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE)))
         } else {
-            self.send_routed(&node, routed, request, traceparent, deadline, timeout).await
+            self.send_routed(&node, routed, request, traceparent, deadline, reply_by).await
         };
         let took = started.elapsed();
         observed.ended(&sent);
         let reply = sent.unwrap_or_else(outcome_of);
         self.counters.attempted(reply.head.outcome);
-        let taught = self.learn_from_reply(&node, slot, believed, &reply.head, deadline).await;
+        let taught = self.learn_from_reply(&node, slot, believed, &reply.head, reply_by).await;
         record(&span, &reply.head);
         Ended { node, reply, taught, took }
     }
 
-    /// Sends a routed request one hop further. The reply's head must come within `timeout`, its body before `deadline`.
+    /// Sends a routed request one hop further. The reply's head must come by `reply_by`, its body by `deadline`.
     pub(crate) async fn send_routed(
         self: &Arc<Self>,
         to: &NodeId,
@@ -155,16 +155,18 @@ impl Router {
         request: http::Request<Body>,
         traceparent: Option<String>,
         deadline: Instant,
-        timeout: Duration,
+        reply_by: Instant,
     ) -> Result<Reply, SendError> {
         let Some(node) = self.directory.node(to) else {
             let message = format!("{to} is no node that {} knows", self.me);
             return Err(SendError::not_sent(SendErrorKind::Unreachable, message));
         };
-        let remaining = homing_failover::shrink(deadline.saturating_duration_since(Instant::now()));
-        let reply_within = Some(homing_failover::shrink(timeout)).filter(|within| *within < remaining);
+        let now = Instant::now();
+        let [remaining, within] =
+            [deadline, reply_by].map(|end| homing_failover::shrink(end.saturating_duration_since(now)));
+        let reply_within = Some(within).filter(|within| *within < remaining);
         let head = Head { kind: Kind::Routed(routed), remaining: Some(remaining), reply_within, traceparent };
-        let mut reply = self.pool.send(&node, Lane::Payload, head, request, timeout).await?;
+        let mut reply = self.pool.send(&node, Lane::Payload, head, request, reply_by).await?;
         reply.head.hops = reply.head.hops.saturating_add(1);
         Ok(reply)
     }

@@ -262,8 +262,9 @@ impl Router {
         believed: Epoch,
         timeout: Duration,
     ) -> Option<Attempt> {
-        let request = tokio::time::timeout(timeout, driven.replay.attempt()).await.ok()??;
         let Driven { call, plan, deadline, .. } = driven;
+        let reply_by = (Instant::now() + timeout).min(*deadline);
+        let request = tokio::time::timeout_at(reply_by, driven.replay.attempt()).await.ok()??;
         let routed = Routed {
             space: call.space.clone(),
             access: call.access,
@@ -275,9 +276,8 @@ impl Router {
             max_age: call.max_age,
             group: bytes::Bytes::new(),
         };
-        let (number, traceparent, deadline) = (plan.attempts(), call.traceparent.clone(), *deadline);
-        let timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
-        Some(Attempt { candidate, number, routed, request, traceparent, deadline, timeout })
+        let (number, traceparent) = (plan.attempts(), call.traceparent.clone());
+        Some(Attempt { candidate, number, routed, request, traceparent, deadline: *deadline, reply_by })
     }
 
     /// The answer that an attempt brought, or nothing after its outcome was noted.

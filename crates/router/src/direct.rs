@@ -7,6 +7,7 @@ use bytes::Bytes;
 use homing_transport::{Body, BoxFuture, Head, Kind, Lane, Reply, ReplyHead, SendError, Sent};
 use homing_types::{Epoch, NodeId, Outcome, Owners, SpaceKey};
 use http_body_util::{BodyExt, Limited};
+use tokio::time::Instant;
 
 use crate::learn::GROUP_PATH;
 use crate::router::Router;
@@ -43,7 +44,7 @@ impl Router {
             .body(Body::from(message))
             .map_err(|error| failed(Sent::NotSent, error.to_string()))?;
         let exchange = async {
-            let reply = self.pool.send(&node, lane, head, request, timeout).await?;
+            let reply = self.pool.send(&node, lane, head, request, Instant::now() + timeout).await?;
             let body = Limited::new(reply.response.into_body(), MAX_DIRECT).collect().await;
             Ok::<_, SendError>((reply.head, body))
         };

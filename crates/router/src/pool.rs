@@ -100,7 +100,7 @@ impl Pool {
         Self { wires, peers: DashMap::new(), dials: Flights::new(), options }
     }
 
-    /// Sends one request to a node, over a connection that is open or is dialled now, and waits at most `patience`
+    /// Sends one request to a node, over a connection that is open or is dialled now, and waits until `reply_by`
     /// for the head of its reply.
     ///
     /// # Errors
@@ -109,21 +109,23 @@ impl Pool {
         self: &Arc<Self>,
         node: &Node,
         lane: Lane,
-        head: Head,
+        mut head: Head,
         request: http::Request<Body>,
-        patience: Duration,
+        reply_by: Instant,
     ) -> Result<Reply, SendError> {
-        let impatient = Instant::now() + patience;
+        let began = Instant::now();
         // A dial leaves time for another candidate: until it has ended, nothing was sent.
-        let pooled = tokio::time::timeout(patience / 2, self.connection(node, lane))
+        let patience = reply_by.saturating_duration_since(began) / 2;
+        let pooled = tokio::time::timeout(patience, self.connection(node, lane))
             .await
             .unwrap_or_else(|_| Err(dial_timed_out(node)))?;
+        head.count_down(began.elapsed());
         if let Some(wire) = self.wires.get(node.wire.as_str()) {
             wire.counters.sent.increment(1);
         }
         let since = Instant::now();
         let mut waiting = Waiting { pool: self, node, lane, pooled: &pooled, since, over: false };
-        let result = tokio::time::timeout_at(impatient, pooled.connection.send(head, request))
+        let result = tokio::time::timeout_at(reply_by, pooled.connection.send(head, request))
             .await
             .unwrap_or_else(|_| Err(reply_timed_out(node)));
         waiting.over = !matches!(&result, Err(error) if error.kind == SendErrorKind::Deadline);
@@ -311,6 +313,9 @@ mod tests {
     struct Idle {
         dials: Arc<AtomicUsize>,
         lost: Arc<AtomicBool>,
+        /// How long a dial takes.
+        distance: Duration,
+        sent: Arc<Mutex<Vec<Head>>>,
     }
 
     impl Transport for Idle {
@@ -320,12 +325,16 @@ mod tests {
 
         fn dial<'a>(&'a self, _: &'a Peer, _: Lane) -> BoxFuture<'a, Result<Arc<dyn Connection>, SendError>> {
             self.dials.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { Ok(Arc::new(self.clone()) as Arc<dyn Connection>) })
+            Box::pin(async {
+                tokio::time::sleep(self.distance).await;
+                Ok(Arc::new(self.clone()) as Arc<dyn Connection>)
+            })
         }
     }
 
     impl Connection for Idle {
-        fn send(&self, _: Head, _: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+        fn send(&self, head: Head, _: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+            self.sent.lock().push(head);
             Box::pin(std::future::pending())
         }
 
@@ -371,6 +380,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_peer_is_told_the_time_that_is_left_after_the_dial() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let wire = Idle { distance: SECOND, ..Idle::default() };
+        let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], PoolOptions::default()));
+        let node = node();
+        let kind = Kind::Direct(node.id.clone());
+        let head = Head { remaining: Some(10 * SECOND), reply_within: Some(4 * SECOND), ..Head::of(kind) };
+        let request = http::Request::new(Body::empty());
+        let reply_by = Instant::now() + 4 * SECOND;
+        pool.send(&node, Lane::Payload, head, request, reply_by).await.unwrap_err();
+        assert_eq!(Instant::now(), reply_by);
+        let sent = &wire.sent.lock()[0];
+        assert_eq!((sent.remaining, sent.reply_within), (Some(9 * SECOND), Some(3 * SECOND)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_without_replies_is_replaced() {
         let (node, wire) = (node(), Idle::default());
         let id = node.id.clone();
@@ -380,7 +405,7 @@ mod tests {
             let sending = |patience| {
                 let head = Head::of(Kind::Direct(id.clone()));
                 let request = http::Request::new(Body::empty());
-                pool.send(&node, Lane::Payload, head, request, patience)
+                pool.send(&node, Lane::Payload, head, request, Instant::now() + patience)
             };
             let hurried = sending(FAIR_TIME / 2).await;
             assert_eq!(hurried.unwrap_err().sent, Sent::MaybeSent, "it says nothing of the connection");

@@ -16,6 +16,9 @@ use crate::attempt::outcome_of;
 use crate::router::Router;
 use crate::service::{Declined, Granted};
 
+const LATE: &str =
+    "nobody waits for the reply any more: the deadline has passed, or the time of this attempt";
+
 /// How soon to ask a node again that only just starts, or is at its limit.
 const SOON: Duration = Duration::from_millis(50);
 
@@ -35,7 +38,7 @@ impl Handler for Receiver {
         let router = &self.0;
         let now = Instant::now();
         let [deadline, reply_by] =
-            [head.remaining, head.reply_within].map(|left| left.map(|left| now + left));
+            [head.remaining, head.reply_within].map(|left| left.and_then(|left| now.checked_add(left)));
         Box::pin(async move {
             match head.kind {
                 Kind::Direct(to) => router.answer_direct(from, &to, request).await,
@@ -160,7 +163,7 @@ impl Router {
         let deadline = arrived.deadline.unwrap_or_else(|| self.default_deadline(now));
         let reply_by = arrived.reply_by.unwrap_or(deadline).min(deadline);
         if reply_by <= now {
-            return Reply::of(Outcome::Expired, "the deadline passed before the request was executed");
+            return Reply::of(Outcome::Expired, LATE);
         }
         let Some(service) = self.service() else {
             return retry_later(Outcome::NotReady, SOON, format!("{} is starting", self.me));
@@ -222,16 +225,20 @@ impl Router {
         let routed = Routed { group: self.carried_group(slot), ..routed };
         let now = Instant::now();
         let deadline = deadline.unwrap_or_else(|| self.default_deadline(now));
-        let patience = reply_by.unwrap_or(deadline).min(deadline).saturating_duration_since(now);
+        let reply_by = reply_by.unwrap_or(deadline).min(deadline);
+        if reply_by <= now {
+            return Reply::of(Outcome::Expired, LATE);
+        }
+        self.counters.forwarded.increment(1);
         let observed = self.observe(&next.node, &routed);
-        let sent = self.send_routed(&next.node, routed, request, traceparent, deadline, patience).await;
+        let sent = self.send_routed(&next.node, routed, request, traceparent, deadline, reply_by).await;
         observed.ended(&sent);
         let (mut reply, who) = match sent {
             Ok(reply) => (reply, Some(&next.node)),
             Err(error) => (outcome_of(error), None),
         };
         if let Some(node) = who {
-            self.learn_from_reply(node, slot, believed, &reply.head, deadline).await;
+            self.learn_from_reply(node, slot, believed, &reply.head, reply_by).await;
         }
         if reply.head.outcome.is_some() {
             let who = who.map(|node| format!("{node} ")).unwrap_or_default();

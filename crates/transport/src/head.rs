@@ -26,6 +26,13 @@ impl Head {
     pub const fn of(kind: Kind) -> Self {
         Self { kind, remaining: None, reply_within: None, traceparent: None }
     }
+
+    /// Takes what was spent waiting off the time left, before the head is sent.
+    pub fn count_down(&mut self, waited: Duration) {
+        for left in [&mut self.remaining, &mut self.reply_within] {
+            *left = left.map(|left| left.saturating_sub(waited));
+        }
+    }
 }
 
 /// Whom a request is for.

@@ -1,6 +1,7 @@
 //! The part of an exchange that is the same on every wire: limits and deadlines, on both sides.
 
 use std::future::Future;
+use std::time::Duration;
 
 use homing_types::{NodeId, Outcome};
 use http::HeaderMap;
@@ -19,6 +20,7 @@ pub struct Outgoing {
     pub request: http::Request<Body>,
     prepared: Instant,
     deadline: Option<Instant>,
+    reply_by: Option<Instant>,
     max_message: u64,
     max_header_block: usize,
     tripwire: Tripwire,
@@ -37,10 +39,10 @@ pub fn prepare(
 ) -> Result<Outgoing, SendError> {
     check_header_block("request", request_block_len(&request) + extra_header_bytes, limits.max_header_block)
         .map_err(|message| SendError::not_sent(SendErrorKind::Limit, message))?;
-    if head.remaining.is_some_and(|remaining| remaining.is_zero()) {
+    if [head.remaining, head.reply_within].contains(&Some(Duration::ZERO)) {
         return Err(SendError::not_sent(SendErrorKind::Deadline, "the deadline passed before sending"));
     }
-    let deadline = deadline(head);
+    let (deadline, reply_by) = (by(head.remaining), by(head.reply_within));
     let tripwire = Tripwire::default();
     let (mut parts, body) = request.into_parts();
     hop_by_hop::strip(&mut parts.headers);
@@ -49,7 +51,15 @@ pub fn prepare(
         guard.over(body).map_err(|error| SendError::not_sent(SendErrorKind::Limit, error.to_string()))?;
     let request = http::Request::from_parts(parts, body);
     let Limits { max_message, max_header_block, .. } = *limits;
-    Ok(Outgoing { request, prepared: Instant::now(), deadline, max_message, max_header_block, tripwire })
+    Ok(Outgoing {
+        request,
+        prepared: Instant::now(),
+        deadline,
+        reply_by,
+        max_message,
+        max_header_block,
+        tripwire,
+    })
 }
 
 impl Outgoing {
@@ -62,23 +72,20 @@ impl Outgoing {
 
     /// Takes what was spent waiting off the time left, for the head that is sent now.
     pub fn count_down(&self, head: &mut Head) {
-        let waited = self.prepared.elapsed();
-        for left in [&mut head.remaining, &mut head.reply_within] {
-            *left = left.map(|left| left.saturating_sub(waited));
-        }
+        head.count_down(self.prepared.elapsed());
     }
 
-    /// Waits for a place on the connection until the deadline. What didn't get one was not sent.
+    /// Waits for a place on the connection for as long as anybody waits for the reply. What didn't get one was not sent.
     ///
     /// # Errors
     /// [`SendErrorKind::Deadline`], not sent.
     pub fn place<F: Future>(&self, place: F) -> impl Future<Output = Result<F::Output, SendError>> + use<F> {
-        let deadline = self.deadline;
+        let late = self.reply_by.into_iter().chain(self.deadline).min();
         async move {
             tokio::select! {
                 biased;
                 place = place => Ok(place),
-                () = passed(deadline) => {
+                () = passed(late) => {
                     let message = "the deadline passed while the request waited for a place on the connection";
                     Err(SendError::not_sent(SendErrorKind::Deadline, message))
                 }
@@ -142,7 +149,7 @@ pub async fn serve(
     request: http::Request<Body>,
     limits: &Limits,
 ) -> Reply {
-    let deadline = deadline(&head);
+    let deadline = by(head.remaining);
     if deadline.is_some_and(|at| at <= Instant::now()) {
         return Reply::of(Outcome::Expired, "the deadline passed before the request was executed");
     }
@@ -209,9 +216,9 @@ async fn passed(deadline: Option<Instant>) {
     }
 }
 
-/// When an exchange whose head comes now must have ended. One that outlasts the clock has no deadline.
-fn deadline(head: &Head) -> Option<Instant> {
-    head.remaining.and_then(|remaining| Instant::now().checked_add(remaining))
+/// When the time left from now is over. What outlasts the clock has no end.
+fn by(left: Option<Duration>) -> Option<Instant> {
+    left.and_then(|left| Instant::now().checked_add(left))
 }
 
 fn request_block_len(request: &http::Request<Body>) -> usize {

@@ -399,9 +399,11 @@ fn a_call_that_waits_for_the_budget_goes_on_once_there_is_a_token() {
     story.waits();
     story.plans(&["a"]);
     assert!(story.starves() > Duration::ZERO);
+    assert!(story.call.is_starved());
     story.shared = Shared::new(BudgetLimits::default());
     story.plans(&["a"]);
     story.tries("a", Outcome::NotReady);
+    assert!(!story.call.is_starved(), "it waited, and then it tried");
 }
 
 #[test]

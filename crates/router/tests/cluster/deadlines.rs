@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use homing_failover::Verdict;
 use homing_router::{Call, CallError, Gate};
+use homing_transport::{Head, Kind};
 use homing_types::{Access, Outcome, Role, SpaceKey};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::support::{
-    Behaviour, Cluster, Fault, Served, Setup, call_within, eventually, fed, group, large_group, settle,
+    Behaviour, Cluster, Fault, Served, Setup, call_within, eventually, fed, group, large_group, routed,
+    settle,
 };
 
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -131,14 +133,43 @@ async fn what_a_service_says_by_the_time_it_was_told_is_heard() {
         cluster.learns(id, group(epoch, &[owner]));
     }
     cluster.node("b1").service.always(Behaviour::DeclineInTime);
-    // By way of a node that knows better, in one hop, and in place.
-    for entry in ["c1", "a1", "b1"] {
+    // By way of a node that knows better, and in one hop.
+    for entry in ["c1", "a1"] {
         let error = fails(&cluster, entry, Access::ReadPrimary).await;
         assert_eq!(error.trail[0].outcome, Outcome::NotReady, "at {entry}: {error}");
         // The last of them have less time than a timer can tell apart.
         let mut tried = error.trail.iter().filter(|tried| tried.after < DEADLINE * 9 / 10);
         assert!(tried.all(|tried| tried.outcome != Outcome::MaybeSent), "at {entry}: {error}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_of_the_entry_itself_is_told_by_when_another_is_asked() {
+    let cluster = Cluster::knowing(["a1", "b1"], group(5, &["b1", "a1"]));
+    cluster.node("b1").service.first(Behaviour::DeclineInTime);
+    let began = Instant::now();
+    let answer = cluster.call("b1", call_within(Access::Read, DEADLINE)).await.unwrap();
+    assert_eq!(Served::of(&Ok(answer)).by, "a1");
+    assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forwarder_that_nobody_waits_for_any_more_sends_nothing() {
+    let cluster = Cluster::of(["a1", "b1", "c1"]);
+    for (id, epoch) in [("a1", 5), ("b1", 7), ("c1", 7)] {
+        cluster.learns(id, group(epoch, &["c1"]));
+    }
+    let pulled = Arc::new(Semaphore::new(0));
+    cluster.faults.set("a1", "b1", Fault::HoldDirect(Arc::clone(&pulled)));
+    let kind = Kind::Routed(routed(Access::Write, 6));
+    let head = Head { reply_within: Some(DEADLINE / 2), ..Head::of(kind) };
+    let (reply, ()) = tokio::join!(cluster.says("b1", "a1", head), async {
+        tokio::time::sleep(DEADLINE).await;
+        pulled.add_permits(1);
+    });
+    assert_eq!(cluster.epoch("a1"), 7);
+    assert_eq!(reply.head.outcome, Some(Outcome::Expired), "{}", reply.head.reason);
+    assert_eq!(cluster.log().executed, []);
 }
 
 #[tokio::test(start_paused = true)]

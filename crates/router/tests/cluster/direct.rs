@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use homing_router::{DirectError, GROUP_PATH, RouterOptions};
 use homing_routing_table::Diff;
-use homing_transport::{Kind, Lane, Sent};
+use homing_transport::{Head, Kind, Lane, Sent};
 use homing_types::{Access, Outcome};
 
 use crate::support::{Behaviour, Cluster, ECHO_PATH, Fault, Setup, call, group, node_id, slot, within};
@@ -36,7 +36,7 @@ async fn a_direct_message_reaches_the_node_it_names() {
 #[tokio::test(start_paused = true)]
 async fn a_direct_message_for_somebody_else_is_refused() {
     let cluster = Cluster::of(["a1", "b1", "c1"]);
-    let reply = cluster.says("a1", "b1", Kind::Direct(node_id("c1"))).await;
+    let reply = cluster.says("a1", "b1", Head::of(Kind::Direct(node_id("c1")))).await;
     assert_eq!(reply.head.outcome, Some(Outcome::Refused));
     assert_eq!(reply.head.reason, "this is b1, not c1");
 }

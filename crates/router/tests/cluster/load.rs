@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use homing_failover::Verdict;
 use homing_router::{Call, RouterOptions};
-use homing_transport::{Body, BodyError, Kind};
+use homing_transport::{Body, BodyError, Head, Kind};
 use homing_types::{Access, Outcome};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -27,7 +27,7 @@ async fn a_node_at_its_limit_refuses_and_is_asked_again_later() {
     cluster.node("b1").service.first(Behaviour::Hold(Arc::clone(&permits)));
     let second = async {
         cluster.until("b1 executes", |log| log.executed.len() == 1).await;
-        let reply = cluster.says("a1", "b1", Kind::Routed(routed(Access::Write, 5))).await;
+        let reply = cluster.says("a1", "b1", Head::of(Kind::Routed(routed(Access::Write, 5)))).await;
         assert_eq!(reply.head.outcome, Some(Outcome::Overloaded));
         assert!(reply.head.retry_after.is_some());
         assert!(reply.head.reason.contains("max_in_flight"), "{}", reply.head.reason);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use homing_failover::Verdict;
 use homing_router::StaticAuthority;
 use homing_routing_table::{Diff, Group};
-use homing_transport::{Kind, Routed};
+use homing_transport::{Head, Kind, Routed};
 use homing_types::{Access, Outcome, Slot};
 
 use crate::support::{Cluster, Fault, Served, Setup, group, routed, slot};
@@ -106,7 +106,7 @@ async fn an_epoch_that_its_sender_cannot_show_is_refused_and_changes_nothing() {
         let shows = shown.is_some();
         lie.group = shown.map(|group| encoded(slot(), group).into()).unwrap_or_default();
         let phantoms = cluster.counted("homing_phantoms_total");
-        let reply = cluster.says("a1", "b1", Kind::Routed(lie)).await;
+        let reply = cluster.says("a1", "b1", Head::of(Kind::Routed(lie))).await;
         assert_eq!(reply.head.outcome, Some(Outcome::Refused), "shows a group: {shows}");
         assert!(reply.head.reason.contains(&u64::MAX.to_string()), "{}", reply.head.reason);
         assert_eq!(cluster.counted("homing_phantoms_total"), phantoms + 1);
@@ -120,7 +120,7 @@ async fn an_epoch_that_its_sender_cannot_show_is_refused_and_changes_nothing() {
 async fn a_node_that_was_told_it_is_behind_executes_nothing_until_it_has_learned() {
     let cluster = Cluster::knowing(["a1", "b1", "c1"], group(5, &["b1"]));
     cluster.faults.set("b1", "a1", Fault::Cut);
-    let reply = cluster.says("a1", "b1", Kind::Routed(routed(Access::Write, 6))).await;
+    let reply = cluster.says("a1", "b1", Head::of(Kind::Routed(routed(Access::Write, 6)))).await;
     assert_eq!(reply.head.outcome, Some(Outcome::NotReady));
     assert!(reply.head.retry_after.is_some());
     assert_eq!(reply.head.epoch.number(), 5);
@@ -134,7 +134,7 @@ async fn a_group_that_cannot_be_right_is_refused_and_changes_nothing() {
     let encoded = encoded(other, group(9, &["a1"]));
     for group in [encoded.clone(), encoded[..encoded.len() - 1].to_vec(), vec![0xff; 100]] {
         let lie = Routed { group: group.into(), ..routed(Access::Write, 9) };
-        let reply = cluster.says("a1", "b1", Kind::Routed(lie)).await;
+        let reply = cluster.says("a1", "b1", Head::of(Kind::Routed(lie))).await;
         assert_eq!(reply.head.outcome, Some(Outcome::Refused));
     }
     let table = cluster.node("b1").router.table();

@@ -211,6 +211,41 @@ pub async fn a_call_that_gets_no_place_is_not_sent(fixture: &dyn Fixture) {
     assert_eq!(entered.now(), 2, "calls that the handler saw");
 }
 
+/// What a call has waited for its place is taken off the times that the peer is told.
+pub async fn a_call_that_waited_is_told_with_the_time_that_is_left(fixture: &dyn Fixture) {
+    const WAITED: Duration = Duration::from_millis(50);
+    let (release, heads) = (Flag::new(), Watched::new(Vec::new()));
+    let slow = {
+        let (release, heads) = (release.clone(), heads.clone());
+        handler(move |call| {
+            let release = release.clone();
+            heads.change(|heads| heads.push(call.head.clone()));
+            async move {
+                release.raised("the call to be released").await;
+                ok(call.request.into_body())
+            }
+        })
+    };
+    let limits = Limits { max_streams: 1, ..Limits::default() };
+    let stage = Stage::with_limits(fixture, limits, slow).await;
+    let times = (Duration::from_secs(30), Duration::from_secs(20));
+    let waiting = async {
+        heads.until("the first call to run", |heads| heads.len() == 1).await;
+        let hurried = Head { remaining: Some(times.0), reply_within: Some(times.1), ..head() };
+        let releasing = async {
+            tokio::time::sleep(WAITED).await;
+            release.raise();
+        };
+        let (reply, ()) = tokio::join!(send(&*stage.connection, hurried, post("waited")), releasing);
+        reply.expect("a reply");
+    };
+    let (reply, ()) = tokio::join!(stage.send("first"), waiting);
+    reply.expect("a reply");
+    let told = heads.now().remove(1);
+    assert!(told.remaining.is_some_and(|left| left <= times.0 - WAITED), "{told:?}");
+    assert!(told.reply_within.is_some_and(|left| left <= times.1 - WAITED), "{told:?}");
+}
+
 /// A connection over `max_connections` is refused until another one ends.
 pub async fn a_connection_over_max_connections_is_refused(fixture: &dyn Fixture) {
     let limits = Limits { max_connections: 2, ..Limits::default() };

@@ -106,6 +106,7 @@ macro_rules! contract_suite {
                 a_stream_may_be_longer_than_a_message,
                 a_call_over_max_streams_waits_for_a_place,
                 a_call_that_gets_no_place_is_not_sent,
+                a_call_that_waited_is_told_with_the_time_that_is_left,
                 a_connection_over_max_connections_is_refused,
             }
             load {

@@ -16,7 +16,7 @@ use homing_router::{
 };
 use homing_routing_table::{Diff, Group};
 use homing_transport::memory::{MemoryListener, MemoryNetwork};
-use homing_transport::{Body, BodyError, Head, Kind, Lane, Limits, Peer, Reply, Routed, Transport};
+use homing_transport::{Body, BodyError, Head, Lane, Limits, Peer, Reply, Routed, Transport};
 use homing_types::{
     Access, Epoch, IdempotencyKey, Locality, Name, NodeId, Owners, Replica, ReplicaState, Role, Slot, Space,
     SpaceKey,
@@ -177,11 +177,11 @@ impl Cluster {
     }
 
     /// What a member says to another one past its own router.
-    pub(crate) async fn says(&self, from: &str, to: &str, kind: Kind) -> Reply {
+    pub(crate) async fn says(&self, from: &str, to: &str, head: Head) -> Reply {
         let transport = self.network.transport(node_id(from), Limits::default());
         let peer = Peer { node: node_id(to), address: to.to_owned() };
         let connection = transport.dial(&peer, Lane::Payload).await.expect("the node can be dialled");
-        let head = Head { remaining: Some(PATIENCE), ..Head::of(kind) };
+        let head = Head { remaining: Some(PATIENCE), ..head };
         let request = http::Request::new(Body::from("hello"));
         within("a reply", connection.send(head, request)).await.expect("the node replies")
     }
