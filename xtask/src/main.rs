@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test` and `cargo xtask tidy`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask tidy` and `cargo xtask sim`.
 //!
 //! **Never knows** our crates: it reads manifests, `Cargo.lock`, sources and what cargo says of them, so
 //! that it builds in seconds and works while they don't compile.
@@ -37,12 +37,27 @@ enum Command {
     /// What each crate must never know, version floors, and that every crate has its docs. One line a
     /// finding: file, problem, remedy.
     Tidy,
+    /// Simulate clusters under faults, one for each seed: `cargo xtask sim --help` says more.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Go to the simulation as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let clean = match Args::parse().command {
         Command::Test { fast } => test::run(fast)?,
         Command::Tidy => tidy::run()?,
+        Command::Sim { arguments } => sim(&arguments)?,
     };
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The simulation is a program of its own, since this one knows none of our crates. It is built optimised: that is most of its speed.
+fn sim(arguments: &[String]) -> anyhow::Result<bool> {
+    let cargo = ["run", "--quiet", "--release", "--package", "homing-sim", "--"];
+    let status = std::process::Command::new(env!("CARGO")).args(cargo).args(arguments).status()?;
+    Ok(status.success())
 }

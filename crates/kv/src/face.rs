@@ -58,10 +58,22 @@ impl Kv {
     pub fn new(store: Store, me: NodeId, peers: Arc<dyn Peers>) -> std::io::Result<Self> {
         let store = Arc::new(store);
         let writer = Writer::start(Arc::clone(&store))?;
+        Ok(Self::over(store, writer, me, peers))
+    }
+
+    /// The same without a thread: each operation runs where it is asked for and holds up all that runs there. For a
+    /// simulation, in which one thread and its virtual time are all there is.
+    #[must_use]
+    pub fn in_place(store: Store, me: NodeId, peers: Arc<dyn Peers>) -> Self {
+        let store = Arc::new(store);
+        Self::over(Arc::clone(&store), Writer::InPlace(store), me, peers)
+    }
+
+    fn over(store: Arc<Store>, writer: Writer, me: NodeId, peers: Arc<dyn Peers>) -> Self {
         let shared = Arc::new(Shared { store, writer, me, peers, heard: Heard::default() });
         let desk = Arc::new(Desk::new(Arc::clone(&shared)));
         let rpc = Rpc::new(Arc::clone(&shared), Arc::clone(&desk));
-        Ok(Self { shared, desk, service: HttpService::new(KvServer::new(rpc)).deduping() })
+        Self { shared, desk, service: HttpService::new(KvServer::new(rpc)).deduping() }
     }
 
     /// The end of the service that other nodes speak to.

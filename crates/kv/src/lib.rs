@@ -17,6 +17,8 @@
 //! So whatever dies after an acknowledgement, every in-sync copy holds the write and shows it. The core
 //! ([`Store`], [`Progress`]) is synchronous and asks for no time and no randomness.
 
+#[cfg(feature = "disk")]
+mod disk;
 mod entry;
 #[cfg(feature = "grpc")]
 mod face;
@@ -27,6 +29,8 @@ mod progress;
 mod refusal;
 mod store;
 
+#[cfg(feature = "disk")]
+pub use disk::{Coin, Disk};
 pub use entry::{Applied, Entry, Item, Op, Position, Record, Standing};
 #[cfg(feature = "grpc")]
 pub use face::{Kv, REPLICA_PATH};

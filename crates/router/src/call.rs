@@ -190,6 +190,7 @@ impl Router {
                 return;
             }
             tokio::select! {
+                biased;
                 () = &mut looking_up, if !looked_up => looked_up = true,
                 () = changed => {}
                 () = tokio::time::sleep_until(until) => return,

@@ -119,7 +119,7 @@ impl Rpc {
                 let nothing = store.standing(&grant.space)?.last == Position::ZERO;
                 Ok((read(&store, &grant)?, nothing))
             };
-            let refusal = match tokio::task::spawn_blocking(reading).await {
+            let refusal = match self.shared.writer.read(reading).await {
                 Ok(Ok((shown, false))) => return Ok(shown),
                 Ok(Ok((shown, true))) => {
                     let confirmed = absent::confirm(&self.shared, &call.grant, call.deadline).await;

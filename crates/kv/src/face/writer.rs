@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinError;
 
 use crate::{Batch, OpError, Refusal, Store, StoreError};
 
@@ -16,10 +17,12 @@ const BATCH: usize = 256;
 /// How long commits stay unsynced when nothing else is written.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
 
-/// Runs operations in batches on a thread of its own.
-pub(super) struct Writer {
-    jobs: Sender<Queued>,
-    places: Arc<Semaphore>,
+/// Runs operations on the store, one at a time.
+pub(super) enum Writer {
+    /// In batches, on a thread of its own.
+    Thread { jobs: Sender<Queued>, places: Arc<Semaphore> },
+    /// Each at once, where it is asked for: nothing runs but what the caller's runtime runs.
+    InPlace(Arc<Store>),
 }
 
 /// Why an operation has no result.
@@ -33,7 +36,7 @@ pub(super) enum WriteError {
     Broken,
 }
 
-struct Queued {
+pub(super) struct Queued {
     job: Job,
     _place: OwnedSemaphorePermit,
 }
@@ -46,7 +49,18 @@ impl Writer {
     pub(super) fn start(store: Arc<Store>) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
         std::thread::Builder::new().name("kv-writer".to_owned()).spawn(move || serve(&store, &queue))?;
-        Ok(Self { jobs, places: Arc::new(Semaphore::new(QUEUE)) })
+        Ok(Self::Thread { jobs, places: Arc::new(Semaphore::new(QUEUE)) })
+    }
+
+    /// Reads off the runtime's threads, unless everything is to run in place.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        match self {
+            Self::Thread { .. } => tokio::task::spawn_blocking(read).await,
+            Self::InPlace(_) => Ok(read()),
+        }
     }
 
     /// Runs one operation, and returns once its batch is committed. It runs even if nobody waits for it any more.
@@ -54,7 +68,11 @@ impl Writer {
         &self,
         op: impl FnOnce(&mut Batch<'_>) -> Result<T, OpError> + Send + 'static,
     ) -> Result<T, WriteError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| WriteError::Broken)?;
+        let (jobs, places) = match self {
+            Self::Thread { jobs, places } => (jobs, places),
+            Self::InPlace(store) => return in_place(store, op),
+        };
+        let place = Arc::clone(places).acquire_owned().await.map_err(|_| WriteError::Broken)?;
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |batch| {
             let result = match op(batch) {
@@ -67,8 +85,26 @@ impl Writer {
                 let _ = answer.send(result);
             }))
         });
-        self.jobs.send(Queued { job, _place: place }).map_err(|_| WriteError::Broken)?;
+        jobs.send(Queued { job, _place: place }).map_err(|_| WriteError::Broken)?;
         Ok(answered.await.map_err(|_| WriteError::Broken)??)
+    }
+}
+
+fn in_place<T>(
+    store: &Store,
+    op: impl FnOnce(&mut Batch<'_>) -> Result<T, OpError>,
+) -> Result<T, WriteError> {
+    let written = store.write(|batch| match op(batch) {
+        Ok(result) => Ok(Ok(result)),
+        Err(OpError::Refused(refusal)) => Ok(Err(refusal)),
+        Err(OpError::Store(error)) => Err(error),
+    });
+    match written {
+        Ok(result) => Ok(result?),
+        Err(error) => {
+            tracing::error!(%error, "a write failed");
+            Err(WriteError::Broken)
+        }
     }
 }
 

@@ -1,0 +1,92 @@
+//! `homing-sim`: runs seed after seed, and tells what must never happen if it did.
+
+#![allow(clippy::print_stdout, reason = "it is what the program is for")]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use homing_sim::{Plan, Report, Size, Total, regressions, run, shrink};
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// After so many runs each kind of fault must have begun.
+const ENOUGH: u64 = 100;
+
+/// Simulates clusters under faults, one for each seed, and checks what must never happen.
+///
+/// A seed draws the cluster, the load and the faults; the same seed is the same run. After all seeds it tells how often each
+/// kind of fault began, what the calls took, and the violations. Exits with 1 if there was one.
+#[derive(Parser)]
+#[command(name = "cargo xtask sim", bin_name = "cargo xtask sim", version)]
+struct Cli {
+    /// How many seeds to run, one after the other; those that once failed come on top
+    #[arg(long, default_value_t = 300)]
+    seeds: u64,
+    /// The first seed, or with --story the only one
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Stop after so many minutes, whatever is left
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Run the one --seed, with the fewest of its faults that still break a rule, and tell all that happened
+    #[arg(long)]
+    story: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let good = if cli.story { story(cli.seed) } else { seeds(&cli) };
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn story(seed: u64) -> bool {
+    let plan = shrink(&Plan::draw(seed, &Size::default()));
+    let Plan { nodes, zones, replicas, spaces, calls, faults, .. } = &plan;
+    println!(
+        "seed {seed}: {nodes} nodes in {zones} zones, {spaces} spaces with {replicas} replicas, {calls} calls, {} faults",
+        faults.len()
+    );
+    let report = run(&plan);
+    report.story.lines().iter().for_each(|line| println!("{line}"));
+    println!("{} violations, hash {:016x}", report.violations.len(), report.story.hash());
+    report.violations.is_empty()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the simulation has a clock of its own; this one times it")]
+fn seeds(cli: &Cli) -> bool {
+    let (began, mut told) = (Instant::now(), Instant::now());
+    let most = cli.minutes.map(|minutes| Duration::from_secs_f64(minutes.clamp(0.0, 1e6) * 60.0));
+    let mut total = Total::default();
+    let drawn = (cli.seed..cli.seed.saturating_add(cli.seeds)).map(|seed| Plan::draw(seed, &Size::default()));
+    for plan in regressions().into_iter().map(|(plan, _)| plan).chain(drawn) {
+        if most.is_some_and(|most| began.elapsed() >= most) {
+            break;
+        }
+        let report = run(&plan);
+        total.add(&report);
+        if !report.violations.is_empty() {
+            tell_failure(&report);
+        }
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            println!("{} seeds, {} with a violation", total.runs, total.failed);
+        }
+    }
+    println!("{total}\nspeed:        {:.1} seeds/s", total.runs as f64 / began.elapsed().as_secs_f64());
+    let never = total.never_fired();
+    let dull = !never.is_empty() && total.runs >= ENOUGH;
+    if dull {
+        println!("never fired:  {}", never.join(", "));
+    }
+    total.failed == 0 && !dull
+}
+
+fn tell_failure(report: &Report) {
+    println!("seed {}:", report.seed);
+    for violation in report.violations.iter().take(5) {
+        println!("  {}: {}", violation.rule, violation.what);
+    }
+    println!("  the story, with the fewest faults: cargo xtask sim --seed {} --story", report.seed);
+}

@@ -1,0 +1,29 @@
+//! One seed is one run.
+
+use homing_sim::{Plan, Size, regressions, run, shrink};
+
+fn hash(seed: u64) -> u64 {
+    run(&Plan::draw(seed, &Size::default())).story.hash()
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time_and_another_seed_another() {
+    let first = hash(7);
+    for _ in 1..10 {
+        assert_eq!(hash(7), first);
+    }
+    assert_ne!(hash(8), first);
+}
+
+#[test]
+fn what_once_failed_does_not_any_more() {
+    for (plan, what) in regressions() {
+        assert_eq!(run(&plan).violations, [], "{what}: {plan:?}");
+    }
+}
+
+#[test]
+fn a_run_that_breaks_nothing_is_not_shrunk() {
+    let plan = Plan::draw(3, &Size::default());
+    assert_eq!(shrink(&plan).faults, plan.faults);
+}
