@@ -1,6 +1,7 @@
 //! Callers, and what they were told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,6 +22,14 @@ use crate::world::{World, node_id, space_of};
 
 /// How late a call may end: timers tell milliseconds apart.
 const LATE: Duration = Duration::from_millis(10);
+
+/// The time of a call when all is mended.
+const CALM: Duration = Duration::from_secs(30);
+
+/// How often each node asks for each space then, at most, and the time between: a suspect is dialled, or probed, when somebody
+/// asks.
+const ROUNDS: u32 = 8;
+const BETWEEN: Duration = Duration::from_secs(1);
 
 /// How often a caller comes back with its key.
 const TRIES: u32 = 5;
@@ -51,6 +60,17 @@ enum Told {
     Maybe(String),
 }
 
+impl Told {
+    fn line(&self) -> String {
+        match self {
+            Self::Done(version) => format!("done, {}/{}", version.epoch, version.seq),
+            Self::Read(found) => format!("read, {}", found.as_ref().map_or("nothing", |_| "found")),
+            Self::Not(why) => format!("not executed: {why}"),
+            Self::Maybe(why) => format!("maybe executed: {why}"),
+        }
+    }
+}
+
 /// What all callers did.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Calls {
@@ -63,11 +83,17 @@ pub(crate) struct Load {
     world: Arc<World>,
     pub(crate) ledger: Ledger,
     calls: Mutex<Calls>,
+    last_hops: AtomicU8,
 }
 
 impl Load {
     pub(crate) fn new(world: Arc<World>) -> Arc<Self> {
-        Arc::new(Self { world, ledger: Ledger::default(), calls: Mutex::default() })
+        Arc::new(Self {
+            world,
+            ledger: Ledger::default(),
+            calls: Mutex::default(),
+            last_hops: AtomicU8::new(0),
+        })
     }
 
     pub(crate) fn calls(&self) -> Calls {
@@ -144,6 +170,37 @@ impl Load {
         }
     }
 
+    /// After all is mended, though not all are told: who asks is corrected, and those whom it asks; so it does not take many rounds until
+    /// every node goes straight to every primary.
+    pub(crate) async fn learn(&self) {
+        let World { plan, oracle, .. } = &*self.world;
+        for round in 1..=ROUNDS {
+            let mut detours = 0;
+            for (node, space) in
+                (0..plan.nodes).flat_map(|node| (0..plan.spaces).map(move |space| (node, space)))
+            {
+                let told = self.call(node, 0, space, Access::ReadPrimary, None, CALM, get(u64::MAX)).await;
+                let hops = self.last_hops.load(Ordering::Relaxed);
+                if round == ROUNDS && !matches!(told, Told::Read(_)) {
+                    oracle
+                        .violated("liveness", format!("space-{space} at {}: {}", node_id(node), told.line()));
+                } else if round == ROUNDS && hops > 1 {
+                    let known = self.world.known(space).join(", ");
+                    let who = node_id(node);
+                    let what = format!(
+                        "{who} still takes {hops} hops to the primary of space-{space}; known: {known}"
+                    );
+                    oracle.violated("learns", what);
+                }
+                detours += u32::from(hops > 1 || !matches!(told, Told::Read(_)));
+            }
+            if detours == 0 {
+                return;
+            }
+            sleep(BETWEEN).await;
+        }
+    }
+
     /// After all is mended: what was acknowledged must be at every owner, once, and every call must be answered.
     pub(crate) async fn audit(&self) {
         for written in self.ledger.all() {
@@ -151,10 +208,8 @@ impl Load {
             for (i, owner) in owners.into_iter().enumerate() {
                 let access = if i == 0 { Access::ReadPrimary } else { Access::Read };
                 let number = u64::MAX - written.number;
-                let patience = Duration::from_secs(30);
-                let told = self
-                    .call(owner, number, written.space, access, None, patience, get(written.number))
-                    .await;
+                let told =
+                    self.call(owner, number, written.space, access, None, CALM, get(written.number)).await;
                 let who = format!("afterwards {}", node_id(owner));
                 if let Told::Not(why) | Told::Maybe(why) = &told {
                     self.world.oracle.violated("liveness", format!("{who}: no answer to a {access}: {why}"));
@@ -168,6 +223,7 @@ impl Load {
         let mut calls = self.calls.lock();
         calls.answered += 1;
         calls.attempts += u64::from(answer.attempts);
+        self.last_hops.store(answer.head.hops, Ordering::Relaxed);
         self.world.oracle.answered(answer.head.hops);
     }
 
@@ -219,12 +275,7 @@ impl Load {
                 Err(error) => Told::Not(error.to_string()),
             },
         };
-        let what = match &told {
-            Told::Done(version) => format!("done, {}/{}", version.epoch, version.seq),
-            Told::Read(found) => format!("read, {}", found.as_ref().map_or("nothing", |_| "found")),
-            Told::Not(why) => format!("not executed: {why}"),
-            Told::Maybe(why) => format!("maybe executed: {why}"),
-        };
+        let what = told.line();
         story.tell(format_args!("call {number} at {}, {access} of space-{space}: {what}", node_id(entry)));
         told
     }

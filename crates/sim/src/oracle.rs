@@ -46,13 +46,15 @@ impl Oracle {
     }
 
     /// A routed request goes to a node. It carries its path, which a new attempt begins anew: the same node, epoch and relay
-    /// flag twice is a loop.
+    /// flag twice is a loop, and only the first of it can be a relay.
     pub(crate) fn crosses(&self, to: usize, routed: &Routed, headers: &mut HeaderMap) {
         let before = headers.get(PATH).and_then(|path| path.to_str().ok()).unwrap_or_default();
         let step = format!("{}@{}{}", node_id(to), routed.believed, if routed.relay { "+relay" } else { "" });
         let looped = before.split_whitespace().any(|past| past == step);
         let path = format!("{before} {step}").trim_start().to_owned();
-        if looped || path.split_whitespace().count() > MAX_HOPS {
+        // Who relays is the second on the way, and passes the request on as any other.
+        let relayed_on = routed.relay && !before.is_empty();
+        if looped || relayed_on || path.split_whitespace().count() > MAX_HOPS {
             self.violated("path", format!("a request for {} went {path}", routed.space));
         }
         headers.extend(HeaderValue::try_from(path).ok().map(|path| (PATH, path)));

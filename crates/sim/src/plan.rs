@@ -176,11 +176,11 @@ impl Plan {
             seed,
             nodes,
             zones: rng.random_range(1..=3),
-            replicas: rng.random_range(0..=2),
+            replicas: rng.random_range(0..=4),
             spaces,
             calls: rng.random_range(20..=size.calls.max(20)),
             time,
-            history: rng.random_range(0..=6),
+            history: rng.random_range(0..=12),
             stale: rng.random_range(0..=100),
             faults,
         }

@@ -49,9 +49,11 @@ async fn play(plan: Plan) -> Report {
     let watching = tokio::spawn(watch(Arc::clone(&world)));
     callers.join_all().await;
     faults.join_all().await;
-    world.heal();
+    world.restart();
     story.tell("all is mended");
     sleep(CALM).await;
+    load.learn().await;
+    world.tell_all();
     watching.abort();
     load.audit().await;
     let calls = load.calls();

@@ -230,9 +230,13 @@ impl World {
         }
     }
 
-    /// Ends all that is wrong, and tells every node what the authority knows.
-    pub(crate) fn heal(&self) {
+    /// Starts all nodes that are down.
+    pub(crate) fn restart(&self) {
         (0..self.plan.nodes).for_each(|node| self.start(node));
+    }
+
+    /// Tells every node what the authority knows.
+    pub(crate) fn tell_all(&self) {
         let everything = whole(&self.authority.0, self.plan.spaces);
         (0..self.plan.nodes).for_each(|node| self.tell(node, &everything));
     }
@@ -251,6 +255,22 @@ impl World {
         let Some(found) = snapshot.lookup(space_of(space).key()) else { return Vec::new() };
         let owners = found.owners();
         std::iter::once(owners.primary()).chain(owners.in_sync()).map(number_of).collect()
+    }
+
+    /// What each running node believes of a space: its epoch and its owners.
+    pub(crate) fn known(&self, space: usize) -> Vec<String> {
+        let nodes = self.nodes.lock();
+        let running =
+            nodes.iter().enumerate().filter_map(|(node, machine)| Some((node, machine.process.as_ref()?)));
+        let told = running.map(|(node, process)| {
+            let snapshot = process.router.table().snapshot();
+            let found = snapshot.lookup(space_of(space).key());
+            let found = found.map(|found| (found.epoch(), found.owners().primary().clone()));
+            let what =
+                found.map_or("nothing".to_owned(), |(epoch, primary)| format!("{primary} in epoch {epoch}"));
+            format!("{} {what}", node_id(node))
+        });
+        told.collect()
     }
 
     /// The epochs that each running node knows.
