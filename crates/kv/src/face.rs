@@ -14,6 +14,7 @@ mod task;
 mod writer;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use homing_router::{Declined, DirectService, Granted, HttpService, Peers, Service};
 use homing_transport::{Body, BoxFuture};
@@ -47,7 +48,11 @@ struct Shared {
     me: NodeId,
     peers: Arc<dyn Peers>,
     heard: Heard,
+    clock: Clock,
 }
+
+/// The time since 1970, as this node's clock has it.
+type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
 impl Kv {
     /// The service of the node `me`, over its store. Starts the writer thread, which ends with the last
@@ -58,22 +63,34 @@ impl Kv {
     pub fn new(store: Store, me: NodeId, peers: Arc<dyn Peers>) -> std::io::Result<Self> {
         let store = Arc::new(store);
         let writer = Writer::start(Arc::clone(&store))?;
-        Ok(Self::over(store, writer, me, peers))
+        Ok(Self::over(store, writer, me, peers, Box::new(system_clock)))
     }
 
     /// The same without a thread: each operation runs where it is asked for and holds up all that runs there. For a
-    /// simulation, in which one thread and its virtual time are all there is.
+    /// simulation, in which one thread and its virtual time are all there is, and clocks say what it likes: `clock` is the time
+    /// since 1970.
     #[must_use]
-    pub fn in_place(store: Store, me: NodeId, peers: Arc<dyn Peers>) -> Self {
+    pub fn in_place(
+        store: Store,
+        me: NodeId,
+        peers: Arc<dyn Peers>,
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Self {
         let store = Arc::new(store);
-        Self::over(Arc::clone(&store), Writer::InPlace(store), me, peers)
+        Self::over(Arc::clone(&store), Writer::InPlace(store), me, peers, Box::new(clock))
     }
 
-    fn over(store: Arc<Store>, writer: Writer, me: NodeId, peers: Arc<dyn Peers>) -> Self {
-        let shared = Arc::new(Shared { store, writer, me, peers, heard: Heard::default() });
+    fn over(store: Arc<Store>, writer: Writer, me: NodeId, peers: Arc<dyn Peers>, clock: Clock) -> Self {
+        let shared = Arc::new(Shared { store, writer, me, peers, heard: Heard::default(), clock });
         let desk = Arc::new(Desk::new(Arc::clone(&shared)));
         let rpc = Rpc::new(Arc::clone(&shared), Arc::clone(&desk));
         Self { shared, desk, service: HttpService::new(KvServer::new(rpc)).deduping() }
+    }
+
+    /// What this node holds.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
     }
 
     /// The end of the service that other nodes speak to.
@@ -91,4 +108,12 @@ impl Service for Kv {
     fn dedupes(&self) -> bool {
         self.service.dedupes()
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "keys are made by clocks: here they are compared with this one's"
+)]
+fn system_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -102,7 +102,7 @@ impl Request {
 
 /// A reply as it travels.
 ///
-/// [`Refusal::KeyReused`] and [`Refusal::TooLate`] answer callers, not nodes: they don't travel, and
+/// [`Refusal::KeyReused`], [`Refusal::TooLate`] and [`Refusal::TooNew`] answer callers, not nodes: they don't travel, and
 /// become [`Refusal::Unsettled`], the refusal that promises nothing.
 #[must_use]
 pub fn encode_reply(reply: &Reply) -> Bytes {
@@ -116,7 +116,7 @@ pub fn encode_reply(reply: &Reply) -> Bytes {
                 Refusal::Diverged { at } => Kind::Diverged((*at).into()),
                 Refusal::TailFull { tail } => Kind::TailFull(*tail),
                 Refusal::Part { expected } => Kind::Part(*expected),
-                Refusal::Unsettled | Refusal::KeyReused | Refusal::TooLate => {
+                Refusal::Unsettled | Refusal::KeyReused | Refusal::TooLate | Refusal::TooNew { .. } => {
                     Kind::Unsettled(wire::Unsettled {})
                 }
             }),

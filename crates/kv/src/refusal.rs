@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use homing_types::Epoch;
 use thiserror::Error;
 
@@ -36,6 +38,12 @@ pub enum Refusal {
     /// no longer known, and it is not executed now.
     #[error("the idempotency key is older than what the space remembers; read before you write again")]
     TooLate,
+    /// The idempotency key is unknown here, and was made by a clock that is ahead.
+    #[error("the idempotency key was made {ahead:.0?} from now: set the clock of the one who makes the keys")]
+    TooNew {
+        /// How far it lies in the future of this node's clock.
+        ahead: Duration,
+    },
     /// This copy has just started, or was just promoted, and may hold acknowledged writes that it
     /// doesn't show yet: ask another copy, or later.
     #[error("this copy doesn't know yet which of its writes are committed; ask another copy, or later")]

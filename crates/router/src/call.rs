@@ -155,6 +155,8 @@ impl Router {
                     }
                 }
                 Action::Wait { until, starved } => {
+                    let (space, gap) = (driven.call.space.as_str(), until.since(now));
+                    tracing::debug!(space, starved, gap_ns = gap.as_nanos() as u64, "wait");
                     if starved {
                         self.counters.starved.increment(1);
                     }

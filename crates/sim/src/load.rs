@@ -1,7 +1,7 @@
 //! Callers, and what they were told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -18,7 +18,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::world::{World, node_id, space_of};
+use crate::history::{self, Op, What};
+use crate::oracle::ONCE;
+use crate::world::{World, node_id, number_of, slot_of, space_of};
 
 /// How late a call may end: timers tell milliseconds apart.
 const LATE: Duration = Duration::from_millis(10);
@@ -30,6 +32,10 @@ const CALM: Duration = Duration::from_secs(30);
 /// asks.
 const ROUNDS: u32 = 8;
 const BETWEEN: Duration = Duration::from_secs(1);
+
+/// How many calls are to the one key of a space that many write, in per cent; and that key.
+const SHARED: u32 = 40;
+const SHARED_KEY: u64 = u64::MAX - 1;
 
 /// How often a caller comes back with its key.
 const TRIES: u32 = 5;
@@ -43,10 +49,19 @@ pub(crate) struct Ledger(Mutex<Vec<Written>>);
 pub(crate) struct Written {
     pub(crate) number: u64,
     pub(crate) space: usize,
-    /// When it was acknowledged, and as which version.
-    pub(crate) acknowledged: Option<(Instant, Version)>,
-    /// Whether it may have been executed though nobody said so.
-    pub(crate) maybe: bool,
+    /// As which version it was acknowledged.
+    pub(crate) acknowledged: Option<Version>,
+}
+
+/// One call as its caller makes it.
+struct Asked {
+    entry: usize,
+    number: u64,
+    space: usize,
+    access: Access,
+    key: Option<IdempotencyKey>,
+    patience: Duration,
+    request: (&'static str, Bytes),
 }
 
 /// What a caller was told of one try.
@@ -77,13 +92,17 @@ pub(crate) struct Calls {
     pub(crate) made: u64,
     pub(crate) answered: u64,
     pub(crate) attempts: u64,
+    /// Those that met a fault.
+    pub(crate) troubled: u64,
 }
 
 pub(crate) struct Load {
     world: Arc<World>,
     pub(crate) ledger: Ledger,
+    /// What was done to the one key of each space that many write.
+    shared: Mutex<BTreeMap<usize, Vec<Op>>>,
     calls: Mutex<Calls>,
-    last_hops: AtomicU8,
+    began: Instant,
 }
 
 impl Load {
@@ -91,8 +110,9 @@ impl Load {
         Arc::new(Self {
             world,
             ledger: Ledger::default(),
+            shared: Mutex::default(),
             calls: Mutex::default(),
-            last_hops: AtomicU8::new(0),
+            began: Instant::now(),
         })
     }
 
@@ -106,32 +126,45 @@ impl Load {
         let mut rng = StdRng::seed_from_u64(plan.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         sleep(plan.time.mul_f64(rng.random_range(0.0..1.0))).await;
         let space = rng.random_range(0..plan.spaces);
+        let shared = rng.random_range(0..100) < SHARED;
         match rng.random_range(0..100) {
+            0..50 if shared => self.read_shared(&mut rng, number, space).await,
             0..35 => self.read(&mut rng, number, space, Access::Read).await,
             35..50 => self.read(&mut rng, number, space, Access::ReadPrimary).await,
-            50..80 => self.write(&mut rng, number, space, true).await,
-            _ => self.write(&mut rng, number, space, false).await,
+            50..80 => self.write(&mut rng, number, space, true, shared).await,
+            _ => self.write(&mut rng, number, space, false, shared).await,
         }
     }
 
-    async fn write(&self, rng: &mut StdRng, number: u64, space: usize, keyed: bool) {
-        let key = keyed.then(|| IdempotencyKey::new(number + 1, [0; 10]));
-        let mut written = Written { number, space, acknowledged: None, maybe: false };
+    async fn write(&self, rng: &mut StdRng, number: u64, space: usize, keyed: bool, shared: bool) {
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&number.to_be_bytes());
+        let minted_at = self.entry(rng);
+        let key = keyed.then(|| IdempotencyKey::new(self.world.clock(minted_at), random));
+        let began = self.began.elapsed();
+        let (mut acknowledged, mut maybe) = (None, false);
         for _ in 0..if keyed { TRIES } else { 1 } {
-            let patience = Duration::from_millis(rng.random_range(100..3_000));
-            let entry = rng.random_range(0..self.world.plan.nodes);
-            match self.call(entry, number, space, Access::Write, key, patience, put(number)).await {
+            let request = if shared { put(SHARED_KEY, number) } else { put(number, number) };
+            let (entry, patience) = (self.entry(rng), patience(rng));
+            let asked = Asked { entry, number, space, access: Access::Write, key, patience, request };
+            match self.call(asked).await.0 {
                 Told::Done(version) => {
-                    written.acknowledged = Some((Instant::now(), version));
+                    acknowledged = Some(version);
                     break;
                 }
                 Told::Read(_) => unreachable!("a write was asked for"),
                 Told::Not(_) => {}
-                Told::Maybe(_) => written.maybe = true,
+                Told::Maybe(_) => maybe = true,
             }
             sleep(Duration::from_millis(rng.random_range(1..500))).await;
         }
-        self.ledger.0.lock().push(written);
+        if !shared {
+            self.ledger.0.lock().push(Written { number, space, acknowledged });
+        } else if acknowledged.is_some() || maybe {
+            let ended = acknowledged.map(|_| self.began.elapsed());
+            let version = acknowledged.map(|version| (version.epoch, version.seq));
+            self.remember(space, Op { began, ended, what: What::Write(number), version });
+        }
     }
 
     async fn read(&self, rng: &mut StdRng, number: u64, space: usize, access: Access) {
@@ -141,10 +174,57 @@ impl Load {
             return;
         }
         let written = known[rng.random_range(0..known.len())].clone();
-        let patience = Duration::from_millis(rng.random_range(100..3_000));
-        let entry = rng.random_range(0..self.world.plan.nodes);
-        let told = self.call(entry, number, space, access, None, patience, get(written.number)).await;
-        self.check(&written, &told, &format!("a {access} at {}", node_id(entry)));
+        let (entry, patience) = (self.entry(rng), patience(rng));
+        let request = get(written.number);
+        let (told, seen) =
+            self.call(Asked { entry, number, space, access, key: None, patience, request }).await;
+        // A replica that is told late that it left the in-sync set may answer with what it had.
+        let owns = seen.by.is_some_and(|by| self.world.owners(space).contains(&by));
+        if owns || access == Access::ReadPrimary {
+            self.check(&written, &told, &format!("a {access} at {}", node_id(entry)));
+        }
+    }
+
+    /// Reads what many write: at the primary, since a replica may show a write before its caller is answered, and another
+    /// replica not yet.
+    async fn read_shared(&self, rng: &mut StdRng, number: u64, space: usize) {
+        let (entry, patience, began) = (self.entry(rng), patience(rng), self.began.elapsed());
+        let (access, request) = (Access::ReadPrimary, get(SHARED_KEY));
+        let (told, _) = self.call(Asked { entry, number, space, access, key: None, patience, request }).await;
+        let Told::Read(found) = told else { return };
+        let version = found.as_ref().map(|(_, version)| (version.epoch, version.seq));
+        let what = What::Read(found.map(|(value, _)| number_in(&value)));
+        self.remember(space, Op { began, ended: Some(self.began.elapsed()), what, version });
+    }
+
+    fn remember(&self, space: usize, op: Op) {
+        let mut shared = self.shared.lock();
+        let ops = shared.entry(space).or_default();
+        // A history of which the end is missing is a history.
+        if ops.len() < history::MOST_OPS {
+            ops.push(op);
+        }
+    }
+
+    /// Holds what callers saw of what many write against what one copy could have shown.
+    pub(crate) fn histories(&self) {
+        for (space, ops) in &*self.shared.lock() {
+            for (checker, verdict) in [("search", history::search(ops)), ("versions", history::versions(ops))]
+            {
+                let why = match verdict {
+                    history::Verdict::Linearizable => continue,
+                    history::Verdict::Broken(why) => why,
+                    history::Verdict::Undecided => "undecided".to_owned(),
+                };
+                self.world
+                    .oracle
+                    .violated("linearizable", format!("space-{space}, {checker}: {why}: {ops:?}"));
+            }
+        }
+    }
+
+    fn entry(&self, rng: &mut StdRng) -> usize {
+        rng.random_range(0..self.world.plan.entries)
     }
 
     /// Holds an answer against what was acknowledged before it was asked for.
@@ -152,7 +232,7 @@ impl Load {
         let Told::Read(found) = told else { return };
         let name = format!("write {} to space-{}", written.number, written.space);
         match (found, &written.acknowledged) {
-            (None, Some((_, version))) => {
+            (None, Some(version)) => {
                 self.world.oracle.violated(
                     "lost",
                     format!("{who}: {name} was acknowledged as {version:?} and isn't there"),
@@ -161,7 +241,7 @@ impl Load {
             (Some((value, _)), _) if *value != value_of(written.number) => {
                 self.world.oracle.violated("value", format!("{who}: {name} reads {value:?}"));
             }
-            (Some((_, shown)), Some((_, version))) if shown != version => {
+            (Some((_, shown)), Some(version)) if shown != version => {
                 let what =
                     format!("{who}: {name} was acknowledged as {version:?} and is {shown:?}: executed twice");
                 self.world.oracle.violated("twice", what);
@@ -179,8 +259,10 @@ impl Load {
             for (node, space) in
                 (0..plan.nodes).flat_map(|node| (0..plan.spaces).map(move |space| (node, space)))
             {
-                let told = self.call(node, 0, space, Access::ReadPrimary, None, CALM, get(u64::MAX)).await;
-                let hops = self.last_hops.load(Ordering::Relaxed);
+                let (access, request) = (Access::ReadPrimary, get(u64::MAX));
+                let asked =
+                    Asked { entry: node, number: 0, space, access, key: None, patience: CALM, request };
+                let (told, Seen { hops, .. }) = self.call(asked).await;
                 if round == ROUNDS && !matches!(told, Told::Read(_)) {
                     oracle
                         .violated("liveness", format!("space-{space} at {}: {}", node_id(node), told.line()));
@@ -207,9 +289,27 @@ impl Load {
             let owners = self.world.owners(written.space);
             for (i, owner) in owners.into_iter().enumerate() {
                 let access = if i == 0 { Access::ReadPrimary } else { Access::Read };
-                let number = u64::MAX - written.number;
-                let told =
-                    self.call(owner, number, written.space, access, None, CALM, get(written.number)).await;
+                let (number, space, request) = (written.number, written.space, get(written.number));
+                let ask = || {
+                    let request = request.clone();
+                    self.call(Asked {
+                        entry: owner,
+                        number,
+                        space,
+                        access,
+                        key: None,
+                        patience: CALM,
+                        request,
+                    })
+                };
+                let (mut told, _) = ask().await;
+                // A node at its limit says so at once.
+                for _ in 1..ROUNDS {
+                    if matches!(told, Told::Not(_)) {
+                        sleep(BETWEEN).await;
+                        told = ask().await.0;
+                    }
+                }
                 let who = format!("afterwards {}", node_id(owner));
                 if let Told::Not(why) | Told::Maybe(why) = &told {
                     self.world.oracle.violated("liveness", format!("{who}: no answer to a {access}: {why}"));
@@ -219,66 +319,87 @@ impl Load {
         }
     }
 
-    fn count(&self, answer: &Answer) {
-        let mut calls = self.calls.lock();
-        calls.answered += 1;
-        calls.attempts += u64::from(answer.attempts);
-        self.last_hops.store(answer.head.hops, Ordering::Relaxed);
-        self.world.oracle.answered(answer.head.hops);
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a call is all of this")]
-    async fn call(
-        &self,
-        entry: usize,
-        number: u64,
-        space: usize,
-        access: Access,
-        idempotency_key: Option<IdempotencyKey>,
-        patience: Duration,
-        (path, message): (&'static str, Bytes),
-    ) -> Told {
+    async fn call(&self, asked: Asked) -> (Told, Seen) {
+        let Asked { entry, number, space, access, key, patience, request: (path, message) } = asked;
         let (world, story) = (&self.world, &self.world.story);
+        let nth = {
+            let mut calls = self.calls.lock();
+            calls.made += 1;
+            calls.made
+        };
         let Some((router, process)) = world.entry(entry) else {
-            return Told::Not(format!("{} is down", node_id(entry)));
+            self.calls.lock().troubled += 1;
+            return (Told::Not(format!("{} is down", node_id(entry))), Seen::default());
         };
         let deadline = Instant::now() + patience;
+        let trace = format!("00-{nth:032x}-{nth:016x}-01");
         let call = Call {
             space: space_of(space),
             access,
             deadline: Some(deadline),
             reply_by: None,
-            idempotency_key,
+            idempotency_key: key,
             max_age: None,
             retry: false,
-            traceparent: None,
+            traceparent: Some(trace.clone()),
         };
-        let request = http::Request::post(path)
+        let mut request = http::Request::post(path)
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(Body::from(message))
             .unwrap_or_default();
-        self.calls.lock().made += 1;
+        if access == Access::Write && key.is_none() {
+            request.headers_mut().insert(ONCE, number.into());
+        }
+        let mut seen = Seen::default();
+        let mut died = false;
         let told = tokio::select! {
             biased;
-            () = world.ended(entry, process) => Told::Maybe(format!("{} died", node_id(entry))),
+            () = world.ended(entry, process) => {
+                died = true;
+                Told::Maybe(format!("{} died", node_id(entry)))
+            }
             () = sleep_until(deadline + LATE) => {
                 world.oracle.violated("deadline", format!("call {number} at {} did not end", node_id(entry)));
                 Told::Maybe("it did not end".to_owned())
             }
             answer = router.call(call, request) => match answer {
                 Ok(answer) => {
-                    self.count(&answer);
+                    seen = self.count(&answer);
+                    self.world.oracle.taught(entry, space, answer.head.epoch, router.table().load().epoch(slot_of(space)));
                     told(answer, path).await
                 }
                 Err(error) if error.verdict == Verdict::Ambiguous => Told::Maybe(error.to_string()),
                 Err(error) => Told::Not(error.to_string()),
             },
         };
+        if died || world.network.has_met(&trace) {
+            self.calls.lock().troubled += 1;
+        }
         let what = told.line();
         story.tell(format_args!("call {number} at {}, {access} of space-{space}: {what}", node_id(entry)));
-        told
+        (told, seen)
     }
+
+    fn count(&self, answer: &Answer) -> Seen {
+        let mut calls = self.calls.lock();
+        calls.answered += 1;
+        calls.attempts += u64::from(answer.attempts);
+        let hops = answer.head.hops;
+        self.world.oracle.answered(hops);
+        Seen { hops, by: answer.head.served_by.as_ref().map(number_of) }
+    }
+}
+
+/// How an answer came.
+#[derive(Default)]
+struct Seen {
+    hops: u8,
+    by: Option<usize>,
+}
+
+fn patience(rng: &mut StdRng) -> Duration {
+    Duration::from_millis(rng.random_range(100..3_000))
 }
 
 impl Ledger {
@@ -295,8 +416,16 @@ fn value_of(number: u64) -> Bytes {
     format!("value-{number}").into()
 }
 
-fn put(number: u64) -> (&'static str, Bytes) {
-    ("/homing.kv.v1.Kv/Put", framed(&PutRequest { key: key_of(number), value: value_of(number) }))
+/// The number in a value.
+fn number_in(value: &[u8]) -> u64 {
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|value| value.strip_prefix("value-")?.parse().ok())
+        .unwrap_or(u64::MAX)
+}
+
+fn put(key: u64, number: u64) -> (&'static str, Bytes) {
+    ("/homing.kv.v1.Kv/Put", framed(&PutRequest { key: key_of(key), value: value_of(number) }))
 }
 
 fn get(number: u64) -> (&'static str, Bytes) {

@@ -3,19 +3,21 @@
 //! It stands before the in-memory transport, as a network stands before a host. A stream neither loses nor reorders
 //! bytes, so a lost packet is a late message or a lost connection; what is sent at the same time on two streams may overtake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use homing_router::PING_PATH;
 use homing_transport::memory::MemoryTransport;
 use homing_transport::{
-    Body, BoxFuture, Connection, Head, Kind, Lane, Peer, Reply, SendError, SendErrorKind, Transport,
+    Body, BoxFuture, Connection, Head, Kind, Lane, Limits, Peer, Reply, SendError, SendErrorKind, Transport,
 };
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::oracle::Oracle;
 use crate::story::Story;
@@ -42,6 +44,7 @@ struct State {
     rng: StdRng,
     /// Ways that let nothing through, and how often each was cut.
     cut: BTreeMap<(usize, usize), u32>,
+    isolated: BTreeMap<usize, u32>,
     paused: BTreeMap<usize, u32>,
     slow: BTreeMap<usize, Duration>,
     loss: u32,
@@ -50,8 +53,21 @@ struct State {
     resets: BTreeMap<usize, u32>,
     /// Nodes whose process is gone, by the count of their starts: what is left of it reaches nobody.
     lives: BTreeMap<usize, u32>,
-    /// Calls' requests that met a fault.
+    /// Messages that met a fault, and the traces of the calls that they are of.
     met: u64,
+    met_traces: BTreeSet<String>,
+}
+
+impl State {
+    fn is_open(&self, from: usize, to: usize) -> bool {
+        let stands = |node| self.paused.contains_key(node) || self.isolated.contains_key(node);
+        !self.cut.contains_key(&(from, to)) && !stands(&from) && !stands(&to)
+    }
+
+    fn meets(&mut self, trace: Option<&str>) {
+        self.met += 1;
+        self.met_traces.extend(trace.map(ToOwned::to_owned));
+    }
 }
 
 impl Network {
@@ -59,6 +75,7 @@ impl Network {
         let state = State {
             rng: StdRng::seed_from_u64(seed ^ 0x6e65_7477_6f72_6b00),
             cut: BTreeMap::new(),
+            isolated: BTreeMap::new(),
             paused: BTreeMap::new(),
             slow: BTreeMap::new(),
             loss: 0,
@@ -66,6 +83,7 @@ impl Network {
             resets: BTreeMap::new(),
             lives: BTreeMap::new(),
             met: 0,
+            met_traces: BTreeSet::new(),
         };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), story, oracle }))
     }
@@ -86,6 +104,19 @@ impl Network {
 
     pub(crate) fn mend(&self, from: usize, to: usize) {
         self.change(|state| count_down(&mut state.cut, &(from, to)));
+    }
+
+    pub(crate) fn isolate(&self, node: usize) {
+        self.change(|state| *state.isolated.entry(node).or_default() += 1);
+    }
+
+    pub(crate) fn rejoin(&self, node: usize) {
+        self.change(|state| count_down(&mut state.isolated, &node));
+    }
+
+    /// Whether a node can reach and be reached by who is not a node.
+    pub(crate) fn is_reachable(&self, node: usize) -> bool {
+        self.ask(|state| !state.paused.contains_key(&node) && !state.isolated.contains_key(&node))
     }
 
     pub(crate) fn pause(&self, node: usize) {
@@ -120,9 +151,14 @@ impl Network {
         self.change(|state| *state.lives.entry(node).or_default() += 1);
     }
 
-    /// Requests that met a fault on their way.
+    /// Messages that met a fault on their way.
     pub(crate) fn met(&self) -> u64 {
         self.0.state.lock().met
+    }
+
+    /// Whether a message of this trace has met a fault.
+    pub(crate) fn has_met(&self, trace: &str) -> bool {
+        self.0.state.lock().met_traces.contains(trace)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -148,31 +184,24 @@ impl Network {
     }
 
     /// One message on its way. One that is lost is sent again a few times, later each time; on a way that is cut it waits.
-    async fn pass(&self, from: usize, to: usize) {
-        let (mut takes, slow, met) = self.ask(|state| {
+    async fn pass(&self, from: usize, to: usize, trace: Option<&str>) {
+        let takes = self.ask(|state| {
             let mut takes = Duration::from_micros(state.rng.random_range(DISTANCE));
             let mut wait = RESENT_AFTER;
-            let mut met = false;
+            let slow = state.slow.get(&to).copied();
+            let mut met = slow.is_some();
             while state.rng.random_range(0..100) < state.loss {
                 takes += wait;
                 wait *= 2;
                 met = true;
             }
-            let slow = state.slow.get(&to).copied();
-            (takes, slow, met || slow.is_some())
+            if met || !state.is_open(from, to) {
+                state.meets(trace);
+            }
+            takes + slow.unwrap_or_default()
         });
-        takes += slow.unwrap_or_default();
         tokio::time::sleep(takes).await;
-        let open = |state: &State| {
-            !state.cut.contains_key(&(from, to))
-                && !state.paused.contains_key(&from)
-                && !state.paused.contains_key(&to)
-        };
-        let late = !self.ask(|state| open(state));
-        if met || late {
-            self.ask(|state| state.met += 1);
-        }
-        self.until(open).await;
+        self.until(|state| state.is_open(from, to)).await;
     }
 }
 
@@ -207,11 +236,20 @@ impl Transport for Wire {
             let to = number_of(&peer.node);
             let way = Way { network: self.network.clone(), from: self.from, to, life: self.life };
             way.lives().await;
-            self.network.pass(self.from, to).await;
-            let inner = self.inner.dial(peer, lane).await;
-            self.network.pass(to, self.from).await;
             let born = way.resets();
-            Ok(Arc::new(Link { way, inner: inner?, born }) as Arc<dyn Connection>)
+            let limit = Limits::default().handshake_timeout;
+            let dialling = async {
+                self.network.pass(self.from, to, None).await;
+                let inner = self.inner.dial(peer, lane).await;
+                self.network.pass(to, self.from, None).await;
+                inner
+            };
+            let inner = timeout(limit, dialling).await.unwrap_or_else(|_| {
+                let why = format!("{}: no answer within {limit:?}", peer.node);
+                Err(SendError::not_sent(SendErrorKind::Unreachable, why))
+            });
+            Ok(Arc::new(Link { way, inner: inner?, born, silent: AtomicBool::new(false) })
+                as Arc<dyn Connection>)
         })
     }
 }
@@ -249,6 +287,8 @@ struct Link {
     inner: Arc<dyn Connection>,
     /// The resets that were before it.
     born: (u32, u32),
+    /// Whether nothing has come for so long that it was given up.
+    silent: AtomicBool,
 }
 
 impl Link {
@@ -259,19 +299,19 @@ impl Link {
             network.0.oracle.crosses(*to, routed, request.headers_mut());
         }
         let path = request.uri().path().to_owned();
-        network.pass(*from, *to).await;
+        let trace = head.traceparent.clone();
+        self.pass(*from, *to, trace.as_deref()).await?;
         self.way.lives().await;
-        if let Some(copy) = self.copy(&head, &request) {
-            let (link, network, to) = (Arc::clone(&self.inner), network.clone(), *to);
-            let from = *from;
+        if let Some((head, request)) = self.copy(&head, &request) {
+            let (link, network) = (Arc::clone(&self.inner), network.clone());
+            let (from, to) = (*from, *to);
             tokio::spawn(async move {
-                network.pass(from, to).await;
-                let (head, request) = copy;
+                network.pass(from, to, None).await;
                 let _ = link.send(head, request).await;
             });
         }
         let reply = self.inner.send(head, request).await;
-        network.pass(*to, *from).await;
+        self.pass(*to, *from, trace.as_deref()).await?;
         self.way.lives().await;
         if path != PING_PATH {
             let outcome =
@@ -279,6 +319,17 @@ impl Link {
             network.0.story.tell(format_args!("{} to {}: {path}: {outcome}", node_id(*from), node_id(*to)));
         }
         reply
+    }
+
+    /// One message on this connection, which is given up if it takes as long as no living one does: pings wait behind it.
+    async fn pass(&self, from: usize, to: usize, trace: Option<&str>) -> Result<(), SendError> {
+        let network = &self.way.network;
+        let patience = Limits::default().keepalive_timeout;
+        timeout(patience, network.pass(from, to, trace)).await.map_err(|_| {
+            self.silent.store(true, Ordering::Relaxed);
+            network.change(|_| ());
+            SendError::maybe_sent(SendErrorKind::Lost, format!("no sign of life within {patience:?}"))
+        })
     }
 
     /// The request once more, if the network repeats it now and it may be repeated: a stream never does that by itself, a retry of
@@ -291,7 +342,7 @@ impl Link {
         let body = request.body().bytes().filter(|_| safe)?.clone();
         let repeated = self.way.network.ask(|state| state.rng.random_range(0..100) < state.duplicates);
         repeated.then(|| {
-            self.way.network.ask(|state| state.met += 1);
+            self.way.network.ask(|state| state.meets(head.traceparent.as_deref()));
             let mut copy = http::Request::new(Body::from(body));
             *copy.method_mut() = request.method().clone();
             *copy.uri_mut() = request.uri().clone();
@@ -300,16 +351,16 @@ impl Link {
         })
     }
 
-    fn is_reset(&self) -> bool {
-        self.way.resets() != self.born
+    fn is_lost(&self) -> bool {
+        self.silent.load(Ordering::Relaxed) || self.way.resets() != self.born
     }
 
-    async fn reset(&self) {
+    async fn lost(&self) {
         let Way { network, from, to, .. } = &self.way;
         network
             .until(|state| {
                 let of = |node: &usize| state.resets.get(node).copied().unwrap_or_default();
-                (of(from), of(to)) != self.born
+                self.silent.load(Ordering::Relaxed) || (of(from), of(to)) != self.born
             })
             .await;
     }
@@ -318,13 +369,14 @@ impl Link {
 impl Connection for Link {
     fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
         Box::pin(async move {
-            if self.is_reset() {
+            if self.is_lost() {
                 return Err(SendError::not_sent(SendErrorKind::Unreachable, "the connection was reset"));
             }
+            let trace = head.traceparent.clone();
             tokio::select! {
                 biased;
-                () = self.reset() => {
-                    self.way.network.ask(|state| state.met += 1);
+                () = self.lost() => {
+                    self.way.network.ask(|state| state.meets(trace.as_deref()));
                     Err(SendError::maybe_sent(SendErrorKind::Lost, "the connection was reset"))
                 }
                 reply = self.cross(head, request) => reply,
@@ -333,14 +385,14 @@ impl Connection for Link {
     }
 
     fn is_open(&self) -> bool {
-        !self.is_reset() && self.inner.is_open()
+        !self.is_lost() && self.inner.is_open()
     }
 
     fn closed(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             tokio::select! {
                 biased;
-                () = self.reset() => {}
+                () = self.lost() => {}
                 () = self.inner.closed() => {}
             }
         })

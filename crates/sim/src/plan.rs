@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use homing_failover::BudgetLimits;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -21,7 +22,7 @@ pub struct Size {
 
 impl Default for Size {
     fn default() -> Self {
-        Self { nodes: 15, spaces: 12, calls: 120, faults: 16 }
+        Self { nodes: 15, spaces: 12, calls: 120, faults: 24 }
     }
 }
 
@@ -32,6 +33,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many nodes.
     pub nodes: usize,
+    /// How many of them calls enter at.
+    pub entries: usize,
     /// How many zones they stand in.
     pub zones: usize,
     /// Replicas of each space beside its primary.
@@ -44,10 +47,32 @@ pub struct Plan {
     pub time: Duration,
     /// How often each space has changed its primary before the run begins.
     pub history: u32,
-    /// The nodes that begin with what they knew at some point of that history, if anything, in per cent.
+    /// What those nodes begin with that don't know the newest owners.
+    pub tables: Tables,
+    /// How many nodes these are, in per cent.
     pub stale: u32,
+    /// Whether nodes hold their spaces by grants that end, as under an authority that heartbeats; else fencing is by epoch
+    /// alone.
+    pub grants: bool,
+    /// What each router may spend on retries and hedges.
+    pub budget: BudgetLimits,
+    /// Requests under way at a node at a time.
+    pub in_flight: usize,
     /// What goes wrong, in order of time.
     pub faults: Vec<Fault>,
+}
+
+/// What a node begins with that doesn't know the newest owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tables {
+    /// What it knew at some time, or nothing.
+    Old,
+    /// Each owner believes in the next one, which knows one epoch more: a request is sent on and on, and round in circles.
+    Ladder,
+    /// Owners that there never were, with the same epoch another one at each node.
+    Garbage,
+    /// Nothing.
+    Nothing,
 }
 
 /// Something that goes wrong, from some time on.
@@ -70,6 +95,38 @@ pub enum FaultKind {
         node: usize,
         /// The chance of an unsynced sector, in quarters.
         keep: u64,
+    },
+    /// A node dies and comes back with the table that it began with.
+    Restore {
+        /// Which node.
+        node: usize,
+    },
+    /// Nothing gets from one node to another for a while, and again, and again.
+    Flap {
+        /// From which node.
+        from: usize,
+        /// To which.
+        to: usize,
+        /// How long each time, and how long it does in between.
+        every: Duration,
+    },
+    /// The authority can't be asked.
+    Authority,
+    /// A node's clock is set.
+    Clock {
+        /// Which node.
+        node: usize,
+        /// Forward, or back.
+        forward: bool,
+        /// By how much.
+        by: Duration,
+    },
+    /// A replica leaves the in-sync set, or one that left and holds all comes back.
+    InSync {
+        /// Which space.
+        space: usize,
+        /// The nodes that are told, in per cent; the primary always is.
+        told: u32,
     },
     /// Nothing gets from one node to another, and nobody is told.
     Cut {
@@ -121,37 +178,68 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds by their names.
-    pub const NAMES: [&str; 9] =
-        ["crash", "cut", "isolate", "pause", "loss", "slow", "duplicates", "reset", "promote"];
+    pub const NAMES: [&str; 14] = [
+        "crash",
+        "restore",
+        "cut",
+        "flap",
+        "isolate",
+        "pause",
+        "loss",
+        "slow",
+        "duplicates",
+        "reset",
+        "authority",
+        "clock",
+        "promote",
+        "in-sync",
+    ];
 
     /// Its name.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        Self::NAMES[match self {
-            Self::Crash { .. } => 0,
-            Self::Cut { .. } => 1,
-            Self::Isolate { .. } => 2,
-            Self::Pause { .. } => 3,
-            Self::Loss { .. } => 4,
-            Self::Slow { .. } => 5,
-            Self::Duplicates { .. } => 6,
-            Self::Reset { .. } => 7,
-            Self::Promote { .. } => 8,
-        }]
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::Restore { .. } => "restore",
+            Self::Cut { .. } => "cut",
+            Self::Flap { .. } => "flap",
+            Self::Isolate { .. } => "isolate",
+            Self::Pause { .. } => "pause",
+            Self::Loss { .. } => "loss",
+            Self::Slow { .. } => "slow",
+            Self::Duplicates { .. } => "duplicates",
+            Self::Reset { .. } => "reset",
+            Self::Authority => "authority",
+            Self::Clock { .. } => "clock",
+            Self::Promote { .. } => "promote",
+            Self::InSync { .. } => "in-sync",
+        }
     }
 
     fn draw(rng: &mut StdRng, nodes: usize, spaces: usize) -> Self {
         let node = rng.random_range(0..nodes);
-        match rng.random_range(0..Self::NAMES.len()) {
-            0 => Self::Crash { node, keep: rng.random_range(0..=4) },
-            1 => Self::Cut { from: node, to: (node + rng.random_range(1..nodes)) % nodes },
-            2 => Self::Isolate { node },
-            3 => Self::Pause { node },
-            4 => Self::Loss { percent: rng.random_range(1..=30) },
-            5 => Self::Slow { node, by: Duration::from_millis(rng.random_range(10..=500)) },
-            6 => Self::Duplicates { percent: rng.random_range(5..=50) },
-            7 => Self::Reset { node },
-            _ => Self::Promote { space: rng.random_range(0..spaces), told: rng.random_range(0..=100) },
+        let other = (node + rng.random_range(1..nodes)) % nodes;
+        let space = rng.random_range(0..spaces);
+        match Self::NAMES[rng.random_range(0..Self::NAMES.len())] {
+            "crash" => Self::Crash { node, keep: rng.random_range(0..=4) },
+            "restore" => Self::Restore { node },
+            "cut" => Self::Cut { from: node, to: other },
+            "flap" => {
+                Self::Flap { from: node, to: other, every: Duration::from_millis(rng.random_range(5..=400)) }
+            }
+            "isolate" => Self::Isolate { node },
+            "pause" => Self::Pause { node },
+            "loss" => Self::Loss { percent: rng.random_range(1..=30) },
+            "slow" => Self::Slow { node, by: Duration::from_millis(rng.random_range(10..=500)) },
+            "duplicates" => Self::Duplicates { percent: rng.random_range(5..=50) },
+            "reset" => Self::Reset { node },
+            "authority" => Self::Authority,
+            "clock" => {
+                let by = Duration::from_secs(1 << rng.random_range(0..=18));
+                Self::Clock { node, forward: rng.random(), by }
+            }
+            "promote" => Self::Promote { space, told: rng.random_range(0..=100) },
+            _ => Self::InSync { space, told: rng.random_range(0..=100) },
         }
     }
 }
@@ -163,25 +251,39 @@ impl Plan {
         let mut rng = StdRng::seed_from_u64(seed);
         let nodes = rng.random_range(3..=size.nodes.max(3));
         let spaces = rng.random_range(1..=size.spaces.max(1));
-        let time = Duration::from_millis(rng.random_range(2_000..=8_000));
+        let time = Duration::from_millis(rng.random_range(2_000..=6_000));
         let mut faults: Vec<_> = (0..rng.random_range(1..=size.faults.max(1)))
             .map(|_| Fault {
                 at: time.mul_f64(rng.random_range(0.0..0.9)),
-                lasts: Duration::from_millis(rng.random_range(50..=3_000)),
+                lasts: Duration::from_millis(rng.random_range(50..=4_000)),
                 kind: FaultKind::draw(&mut rng, nodes, spaces),
             })
             .collect();
         faults.sort_by_key(|fault| fault.at);
+        let tables = [Tables::Old, Tables::Ladder, Tables::Garbage, Tables::Nothing];
+        let tables = tables[rng.random_range(0..tables.len())];
+        let ladder = tables == Tables::Ladder;
         Self {
             seed,
             nodes,
+            entries: if rng.random() { nodes } else { rng.random_range(1..=nodes) },
             zones: rng.random_range(1..=3),
-            replicas: rng.random_range(0..=4),
+            // A ladder has rungs.
+            replicas: rng.random_range(if ladder { 3 } else { 0 }..=4),
             spaces,
             calls: rng.random_range(20..=size.calls.max(20)),
             time,
-            history: rng.random_range(0..=12),
-            stale: rng.random_range(0..=100),
+            history: rng.random_range(if ladder { 4 } else { 0 }..=12),
+            tables,
+            stale: rng.random_range(if ladder { 80 } else { 0 }..=100),
+            grants: rng.random(),
+            budget: BudgetLimits {
+                percent: rng.random_range(0..=40),
+                per_second: rng.random_range(1..=10),
+                burst: rng.random_range(1..=20),
+                hedge_percent: rng.random_range(0..=10),
+            },
+            in_flight: if rng.random_range(0..4) == 0 { rng.random_range(1..=6) } else { 10_000 },
             faults,
         }
     }

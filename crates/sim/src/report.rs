@@ -27,6 +27,8 @@ pub struct Report {
     pub answered: u64,
     /// The attempts of these.
     pub attempts: u64,
+    /// Calls that met a fault: a message of theirs, or the node where they entered.
+    pub troubled: u64,
     /// Messages that met a fault on their way.
     pub met: u64,
     /// Answers by their hops.
@@ -48,6 +50,7 @@ pub struct Total {
     calls: u64,
     answered: u64,
     attempts: u64,
+    troubled: u64,
     met: u64,
     hops: BTreeMap<u8, u64>,
     acknowledged: u64,
@@ -61,6 +64,7 @@ impl Total {
         self.calls += report.calls;
         self.answered += report.answered;
         self.attempts += report.attempts;
+        self.troubled += report.troubled;
         self.met += report.met;
         self.acknowledged += report.acknowledged;
         for (kind, fired) in &report.fired {
@@ -69,6 +73,12 @@ impl Total {
         for (hops, answers) in &report.hops {
             *self.hops.entry(*hops).or_default() += answers;
         }
+    }
+
+    /// Calls that met a fault, in per cent.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        100.0 * self.troubled as f64 / self.calls.max(1) as f64
     }
 
     /// Kinds of faults that never began.
@@ -101,7 +111,7 @@ impl fmt::Display for Total {
             self.answered,
             self.attempts as f64 / self.answered.max(1) as f64
         )?;
-        writeln!(f, "messages:     {} met a fault", self.met)?;
+        writeln!(f, "met a fault:  {:.0} % of calls, {} messages", self.share(), self.met)?;
         write!(f, "hops:        ")?;
         for (hops, answers) in &self.hops {
             write!(f, " {hops}: {answers}")?;

@@ -2,21 +2,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use homing_routing_table::Snapshot;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::load::Load;
+use crate::meters::Log;
 use crate::oracle::Oracle;
 use crate::world::{World, node_id};
 use crate::{Fault, FaultKind, Plan, Report, Story};
 
 /// How often all that nodes know is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// After the last fault, until all is held against what was acknowledged.
 const CALM: Duration = Duration::from_secs(5);
+
+/// All of what was not synced survives: a process dies, and not its machine.
+const KEEPS_ALL: u64 = 4;
 
 /// Runs one plan to its end, on this thread and under virtual time.
 ///
@@ -24,17 +29,36 @@ const CALM: Duration = Duration::from_secs(5);
 /// If the system has no resources for a runtime.
 #[must_use]
 pub fn run(plan: &Plan) -> Report {
+    on_this_thread(plan, false)
+}
+
+/// The same with a story that tells what routers log, too.
+///
+/// # Panics
+/// As [`run`].
+#[must_use]
+pub fn run_in_full(plan: &Plan) -> Report {
+    on_this_thread(plan, true)
+}
+
+fn on_this_thread(plan: &Plan, in_full: bool) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match runtime {
-        Ok(runtime) => runtime.block_on(play(plan.clone())),
+        Ok(runtime) => runtime.block_on(async {
+            let story = Story::begin();
+            let oracle = Oracle::new(story.clone());
+            let log = Log { story: story.clone(), oracle: oracle.clone(), in_full };
+            let _hears = tracing::dispatcher::set_default(&tracing::Dispatch::new(log));
+            play(plan.clone(), story, oracle).await
+        }),
         Err(error) => panic!("no runtime: {error}"),
     }
 }
 
-async fn play(plan: Plan) -> Report {
-    let story = Story::begin();
-    let world = World::new(plan.clone(), story.clone());
+async fn play(plan: Plan, story: Story, oracle: Oracle) -> Report {
+    let world = World::new(plan.clone(), story.clone(), oracle.clone());
     let load = Load::new(Arc::clone(&world));
+    let beating = tokio::spawn(Arc::clone(&world).heartbeats());
     let mut callers = JoinSet::new();
     for number in 0..plan.calls as u64 {
         callers.spawn(Arc::clone(&load).caller(number));
@@ -51,13 +75,15 @@ async fn play(plan: Plan) -> Report {
     faults.join_all().await;
     world.restart();
     story.tell("all is mended");
+    let calls = load.calls();
     sleep(CALM).await;
     load.learn().await;
     world.tell_all();
     watching.abort();
     load.audit().await;
-    let calls = load.calls();
-    let oracle: &Oracle = &world.oracle;
+    load.histories();
+    world.audit_budgets();
+    beating.abort();
     Report {
         seed: plan.seed,
         violations: oracle.violations(),
@@ -65,6 +91,7 @@ async fn play(plan: Plan) -> Report {
         calls: calls.made,
         answered: calls.answered,
         attempts: calls.attempts,
+        troubled: calls.troubled,
         met: world.network.met(),
         hops: oracle.hops(),
         acknowledged: load.ledger.all().iter().filter(|written| written.acknowledged.is_some()).count()
@@ -74,9 +101,13 @@ async fn play(plan: Plan) -> Report {
 }
 
 async fn watch(world: Arc<World>) {
+    let mut seen: BTreeMap<usize, Arc<Snapshot>> = BTreeMap::new();
     loop {
-        for (node, space, epoch) in world.epochs() {
-            world.oracle.knows(node, space, epoch);
+        for (node, life, table) in world.tables() {
+            if seen.get(&node).is_none_or(|before| !Arc::ptr_eq(before, &table)) {
+                world.oracle.knows(node, life, world.plan.spaces, &table);
+                seen.insert(node, table);
+            }
         }
         sleep(LOOK).await;
     }
@@ -86,13 +117,28 @@ async fn happen(world: Arc<World>, began: Instant, fault: Fault) {
     sleep_until(began + fault.at).await;
     world.story.tell(&fault);
     let network = &world.network;
-    let others = |node: usize| (0..world.plan.nodes).filter(move |other| *other != node);
+    let drawn = || StdRng::seed_from_u64(world.plan.seed ^ fault.at.as_nanos() as u64);
     match fault.kind {
         FaultKind::Crash { node, keep } => {
-            world.crash(node, keep);
+            world.crash(node, keep, false);
             sleep(fault.lasts).await;
             world.start(node);
             world.story.tell(format_args!("{} is back", node_id(node)));
+        }
+        FaultKind::Restore { node } => {
+            world.crash(node, KEEPS_ALL, true);
+            sleep(fault.lasts).await;
+            world.start(node);
+            world.story.tell(format_args!("{} is back with its first table", node_id(node)));
+        }
+        FaultKind::Flap { from, to, every } => {
+            let until = Instant::now() + fault.lasts;
+            while Instant::now() < until {
+                network.cut(from, to);
+                sleep(every).await;
+                network.mend(from, to);
+                sleep(every).await;
+            }
         }
         FaultKind::Cut { from, to } => {
             network.cut(from, to);
@@ -100,15 +146,9 @@ async fn happen(world: Arc<World>, began: Instant, fault: Fault) {
             network.mend(from, to);
         }
         FaultKind::Isolate { node } => {
-            others(node).for_each(|other| {
-                network.cut(node, other);
-                network.cut(other, node);
-            });
+            network.isolate(node);
             sleep(fault.lasts).await;
-            others(node).for_each(|other| {
-                network.mend(node, other);
-                network.mend(other, node);
-            });
+            network.rejoin(node);
         }
         FaultKind::Pause { node } => {
             network.pause(node);
@@ -131,9 +171,13 @@ async fn happen(world: Arc<World>, began: Instant, fault: Fault) {
             network.duplicate(0);
         }
         FaultKind::Reset { node } => network.reset(node),
-        FaultKind::Promote { space, told } => {
-            let mut rng = StdRng::seed_from_u64(world.plan.seed ^ fault.at.as_nanos() as u64);
-            world.promote(space, told, &mut rng);
+        FaultKind::Authority => {
+            world.authority.hush();
+            sleep(fault.lasts).await;
+            world.authority.speak();
         }
+        FaultKind::Clock { node, forward, by } => world.set_clock(node, forward, by),
+        FaultKind::Promote { space, told } => world.promote(space, told, drawn()).await,
+        FaultKind::InSync { space, told } => world.change_in_sync(space, told, drawn()),
     }
 }

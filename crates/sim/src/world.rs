@@ -2,27 +2,36 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use homing_kv::{Coin, Disk, Identity, Kv, REPLICA_PATH, Store};
+use homing_kv::{Coin, Disk, Identity, Kv, REPLICA_PATH, Standing, Store};
 use homing_router::{
-    Authority, DirectService, Directory, Node, OpenGate, Pool, PoolOptions, Router, RouterBuilder, Service,
+    Authority, DirectService, Directory, Node, Pool, PoolOptions, Router, RouterBuilder, Service,
 };
-use homing_routing_table::{Diff, Group, RoutingTable};
+use homing_routing_table::{Diff, Snapshot};
+use homing_transport::Limits;
 use homing_transport::memory::{MemoryListener, MemoryNetwork};
-use homing_transport::{BoxFuture, Limits};
-use homing_types::{Epoch, Locality, Name, NodeId, Owners, Replica, ReplicaState, Slot, Space};
+use homing_types::{Epoch, Locality, Name, NodeId, Slot, Space};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use crate::Plan;
+use crate::authority::{HEARTBEAT, Lease, ROUND_TRIP, Script, numbers_of, owners_of};
+use crate::meters::Meters;
 use crate::network::Network;
 use crate::oracle::Oracle;
 use crate::story::Story;
+use crate::tables;
+use crate::watched::Watched;
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
+
+/// When a run begins, by clocks that are right: since 1970.
+const TODAY: Duration = Duration::from_secs(1_790_000_000);
 
 pub(crate) fn node_id(node: usize) -> NodeId {
     match NodeId::new(&format!("n{node}")) {
@@ -43,6 +52,11 @@ pub(crate) fn space_of(space: usize) -> Space {
     }
 }
 
+/// The number in a space's name.
+pub(crate) fn number_of_space(space: &Space) -> usize {
+    space.as_str()[6..].parse().unwrap_or(usize::MAX)
+}
+
 pub(crate) fn slot_of(space: usize) -> Slot {
     space_of(space).key().slot()
 }
@@ -53,19 +67,22 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) story: Story,
     pub(crate) oracle: Oracle,
+    pub(crate) authority: Arc<Script>,
     memory: MemoryNetwork,
     directory: Arc<Directory>,
-    authority: Arc<Script>,
     nodes: Mutex<Vec<Machine>>,
     /// Rings when a process has ended. No watch channel: tokio wakes its receivers in random order.
     died: Notify,
 }
 
-/// One node: what is on its disks, and its process if there is one.
+/// One node: what is on its disks, its clock, and its process if there is one.
 struct Machine {
     disk: Disk,
+    /// The table that it began with.
+    first: Diff,
     /// Its table as it was kept.
     kept: Diff,
+    clock: Clock,
     process: Option<Process>,
     /// How often its process has ended.
     ended: u32,
@@ -73,31 +90,42 @@ struct Machine {
 
 struct Process {
     router: Arc<Router>,
+    kv: Arc<Kv>,
+    lease: Arc<Lease>,
+    meters: Meters,
+    began: Instant,
     _listener: MemoryListener,
 }
 
-/// Who owns what, decided by a script. Reachable only while nothing says otherwise.
-struct Script(RoutingTable);
+/// The clock on a node's wall.
+#[derive(Clone)]
+struct Clock {
+    began: Instant,
+    wrong: Arc<Mutex<(bool, Duration)>>,
+}
 
-impl Authority for Script {
-    fn lookup(&self, slot: Slot) -> BoxFuture<'_, Option<Diff>> {
-        let diff = self.0.snapshot().diff([slot]);
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            (!diff.is_empty()).then_some(diff)
-        })
+impl Clock {
+    fn now(&self) -> Duration {
+        let right = TODAY + self.began.elapsed();
+        match *self.wrong.lock() {
+            (true, by) => right + by,
+            (false, by) => right.saturating_sub(by),
+        }
     }
 }
 
 impl World {
-    pub(crate) fn new(plan: Plan, story: Story) -> Arc<Self> {
+    pub(crate) fn new(plan: Plan, story: Story, oracle: Oracle) -> Arc<Self> {
         let mut rng = StdRng::seed_from_u64(plan.seed ^ 0x776f_726c_6400);
-        let oracle = Oracle::new(story.clone());
         let network = Network::new(plan.seed, story.clone(), oracle.clone());
-        let authority = Script(RoutingTable::new());
-        let histories: Vec<_> = (0..plan.spaces).map(|_| history(&mut rng, &plan)).collect();
+        let authority = Script::new();
+        let histories: Vec<_> = (0..plan.spaces).map(|_| tables::history(&mut rng, &plan)).collect();
         for (space, history) in histories.iter().enumerate() {
-            history.iter().for_each(|group| apply(&authority.0, &of(space, group.clone())));
+            let mut follows = Epoch::ZERO;
+            for owners in history {
+                authority.mint(space, follows, owners.clone());
+                follows = Epoch::new(follows.number() + 1);
+            }
         }
         let entries = (0..plan.nodes).map(|node| Node {
             id: node_id(node),
@@ -106,12 +134,13 @@ impl World {
             locality: locality(ZONES[node % plan.zones]),
             weight: 1,
         });
+        let began = Instant::now();
         let machines: Vec<_> = (0..plan.nodes)
-            .map(|_| Machine {
-                disk: Disk::new(),
-                kept: remembered(&mut rng, &plan, &histories),
-                process: None,
-                ended: 0,
+            .map(|node| {
+                let first = tables::remembered(&mut rng, &plan, &histories, node);
+                let wrong = Arc::new(Mutex::new((true, Duration::ZERO)));
+                let clock = Clock { began, wrong };
+                Machine { disk: Disk::new(), kept: first.clone(), first, clock, process: None, ended: 0 }
             })
             .collect();
         let world = Arc::new(Self {
@@ -133,22 +162,28 @@ impl World {
     pub(crate) fn start(&self, node: usize) {
         let mut nodes = self.nodes.lock();
         let machine = &mut nodes[node];
-        if machine.process.is_some() {
-            return;
+        if machine.process.is_none() {
+            machine.process = self.process(node, machine);
         }
+    }
+
+    fn process(&self, node: usize, machine: &Machine) -> Option<Process> {
         let id = node_id(node);
-        let Some(me) = self.directory.node(&id) else { return };
+        let me = self.directory.node(&id)?;
         let transport = self.network.wire(node, self.memory.transport(id.clone(), Limits::default()));
         let pool = Pool::new(vec![Arc::new(transport)], PoolOptions::default());
         let authority = Arc::clone(&self.authority) as Arc<dyn Authority>;
-        let lives = u64::from(machine.ended);
-        let seed = self.plan.seed ^ ((node as u64) << 32) ^ (lives << 48);
+        let seed = self.plan.seed ^ ((node as u64) << 32) ^ (u64::from(machine.ended) << 48);
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut builder =
             RouterBuilder::new((*me).clone(), Arc::clone(&self.directory), pool, authority, bytes);
-        builder.gate = Arc::new(OpenGate);
-        let router = builder.build();
+        let lease = Lease::new(self.plan.grants);
+        builder.gate = Arc::clone(&lease) as _;
+        builder.options.budget = self.plan.budget;
+        builder.options.max_in_flight = self.plan.in_flight;
+        let meters = Meters::default();
+        let router = metrics::with_local_recorder(&meters, || builder.build());
         if let Err(error) = router.apply(&machine.kept) {
             self.oracle.violated("table", format!("{id} can't take its own table: {error}"));
         }
@@ -157,24 +192,42 @@ impl World {
             Ok(store) => store,
             Err(error) => {
                 self.oracle.violated("disk", format!("{id} can't open what a power cut left: {error}"));
-                return;
+                return None;
             }
         };
-        let kv = Arc::new(Kv::in_place(store, id.clone(), router.peers()));
+        let clock = machine.clock.clone();
+        let kv = Arc::new(Kv::in_place(store, id.clone(), router.peers(), move || clock.now()));
         let replica: Arc<dyn DirectService> = kv.replica();
-        router.mount(kv as Arc<dyn Service>, [(REPLICA_PATH, replica)]);
+        let watched = Watched {
+            node,
+            kv: Arc::clone(&kv),
+            oracle: self.oracle.clone(),
+            authority: Arc::clone(&self.authority),
+            lease: Arc::clone(&lease),
+            most: self.plan.in_flight,
+            under_way: AtomicUsize::new(0),
+        };
+        router.mount(Arc::new(watched) as Arc<dyn Service>, [(REPLICA_PATH, replica)]);
         match self.memory.listen(id.clone(), id.as_str(), Limits::default(), router.handler()) {
-            Ok(listener) => machine.process = Some(Process { router, _listener: listener }),
-            Err(error) => self.oracle.violated("start", error.to_string()),
+            Ok(listener) => {
+                Some(Process { router, kv, lease, meters, began: Instant::now(), _listener: listener })
+            }
+            Err(error) => {
+                self.oracle.violated("start", error.to_string());
+                None
+            }
         }
     }
 
-    /// The power of a node goes. What it had not synced is gone, but for a chance of `keep` in 4 for each sector.
-    pub(crate) fn crash(&self, node: usize, keep: u64) {
+    /// The power of a node goes. What it had not synced is gone, but for a chance of `keep` in 4 for each sector. It comes back
+    /// with its table, or with the one that it began with.
+    pub(crate) fn crash(&self, node: usize, keep: u64, restored: bool) {
         let mut nodes = self.nodes.lock();
         let machine = &mut nodes[node];
         let Some(process) = machine.process.take() else { return };
-        machine.kept = whole_of(&process.router, self.plan.spaces);
+        self.audit_budget(node, &process);
+        machine.kept =
+            if restored { machine.first.clone() } else { tables::whole(&process.router, self.plan.spaces) };
         machine.ended += 1;
         machine.disk = machine.disk.cut(&mut Coin(self.plan.seed ^ u64::from(machine.ended)), keep);
         self.network.bury(node);
@@ -182,11 +235,36 @@ impl World {
         self.died.notify_waiters();
     }
 
+    /// Holds what routers have spent on retries against what they may.
+    pub(crate) fn audit_budgets(&self) {
+        let nodes = self.nodes.lock();
+        for (node, process) in running(&nodes) {
+            self.audit_budget(node, process);
+        }
+    }
+
+    fn audit_budget(&self, node: usize, process: &Process) {
+        let spent = process.meters.spent();
+        let budget = self.plan.budget;
+        let earned = f64::from(budget.percent) / 100.0 * spent.calls as f64;
+        let filled = f64::from(budget.per_second) * process.began.elapsed().as_secs_f64();
+        self.oracle.spent(node, spent, f64::from(budget.burst) + earned + filled);
+    }
+
     /// The router of a node, and which of its processes that is.
     pub(crate) fn entry(&self, node: usize) -> Option<(Arc<Router>, u32)> {
         let nodes = self.nodes.lock();
         let machine = &nodes[node];
         machine.process.as_ref().map(|process| (Arc::clone(&process.router), machine.ended))
+    }
+
+    /// What the clock of a node says, in milliseconds since 1970.
+    pub(crate) fn clock(&self, node: usize) -> u64 {
+        u64::try_from(self.nodes.lock()[node].clock.now().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn set_clock(&self, node: usize, forward: bool, by: Duration) {
+        *self.nodes.lock()[node].clock.wrong.lock() = (forward, by);
     }
 
     /// Waits until this process of a node has ended.
@@ -201,33 +279,94 @@ impl World {
         }
     }
 
-    /// Makes an in-sync replica the primary, and tells some nodes; its own always.
-    pub(crate) fn promote(&self, space: usize, told: u32, rng: &mut StdRng) {
-        let slot = slot_of(space);
-        let snapshot = self.authority.0.snapshot();
-        let Some(found) = snapshot.lookup(space_of(space).key()) else { return };
-        let owners = found.owners();
-        let replicas: Vec<NodeId> = owners.in_sync().cloned().collect();
-        if replicas.is_empty() {
+    /// All nodes ask for their grants, again and again.
+    pub(crate) async fn heartbeats(self: Arc<Self>) {
+        loop {
+            let asked = Instant::now();
+            let asking: Vec<_> =
+                (0..self.plan.nodes).filter_map(|node| Some((node, self.entry(node)?.1))).collect();
+            sleep(ROUND_TRIP).await;
+            for (node, life) in asking {
+                if self.hears(node) && self.entry(node).is_some_and(|(_, now)| now == life) {
+                    self.authority.answer(node);
+                    let nodes = self.nodes.lock();
+                    nodes[node].process.iter().for_each(|process| process.lease.extend(asked));
+                }
+            }
+            sleep(HEARTBEAT - ROUND_TRIP).await;
+        }
+    }
+
+    /// Whether a node and the authority can speak to each other.
+    fn hears(&self, node: usize) -> bool {
+        !self.authority.is_silent() && self.network.is_reachable(node) && self.entry(node).is_some()
+    }
+
+    /// An in-sync replica becomes the primary: handed over if the primary can be asked, or unasked when its grant is over.
+    /// Where grants don't end, nobody asks.
+    pub(crate) async fn promote(&self, space: usize, told: u32, mut rng: StdRng) {
+        self.authority.until_it_speaks().await;
+        sleep(ROUND_TRIP).await;
+        let (epoch, owners) = self.authority.newest(space);
+        let (old, in_sync, catching_up) = numbers_of(&owners);
+        if in_sync.is_empty() {
             return;
         }
-        let next = rng.random_range(0..replicas.len());
-        let mut others: Vec<usize> =
-            replicas.iter().enumerate().filter(|(i, _)| *i != next).map(|(_, id)| number_of(id)).collect();
-        others.push(number_of(owners.primary()));
-        let primary = number_of(&replicas[next]);
-        let diff = of(space, group(found.epoch().number() + 1, primary, &others));
-        apply(&self.authority.0, &diff);
-        self.story.tell(format_args!(
-            "{slot} goes to {}, epoch {}",
-            node_id(primary),
-            found.epoch().number() + 1
-        ));
+        let next = in_sync[rng.random_range(0..in_sync.len())];
+        let mut others: Vec<_> = in_sync.into_iter().filter(|node| *node != next).collect();
+        others.push(old);
+        let asks = self.plan.grants;
+        while asks && !self.hears(old) && Instant::now() < self.authority.replaceable_at(old) {
+            tokio::time::sleep_until(self.authority.replaceable_at(old)).await;
+        }
+        let knows = asks && self.hears(old);
+        let minted = self.authority.mint(space, epoch, owners_of(next, &others, &catching_up));
+        let Some(diff) = minted else {
+            self.story.tell(format_args!("space-{space} has changed meanwhile: no promotion"));
+            return;
+        };
+        self.story.tell(format_args!("space-{space} goes to {}, follows epoch {epoch}", node_id(next)));
+        for node in 0..self.plan.nodes {
+            if node == next || (node == old && knows) || rng.random_range(0..100) < told {
+                self.tell(node, &diff);
+            }
+        }
+    }
+
+    /// At its primary's request a replica leaves the in-sync set; or one that has left, and holds all, enters it.
+    pub(crate) fn change_in_sync(&self, space: usize, told: u32, mut rng: StdRng) {
+        let (epoch, owners) = self.authority.newest(space);
+        let (primary, mut in_sync, mut catching_up) = numbers_of(&owners);
+        if !self.hears(primary) || self.epoch_at(primary, space) != Some(epoch) {
+            return;
+        }
+        let all = self.standing(primary, space).filter(|all| all.last == all.committed);
+        let ready = catching_up.iter().position(|node| all.is_some() && self.standing(*node, space) == all);
+        if let Some(at) = ready {
+            in_sync.push(catching_up.remove(at));
+        } else if in_sync.is_empty() {
+            return;
+        } else {
+            catching_up.push(in_sync.remove(rng.random_range(0..in_sync.len())));
+        }
+        let minted = self.authority.mint(space, epoch, owners_of(primary, &in_sync, &catching_up));
+        let Some(diff) = minted else { return };
+        self.story.tell(format_args!("space-{space}: in sync are {in_sync:?}, follows epoch {epoch}"));
         for node in 0..self.plan.nodes {
             if node == primary || rng.random_range(0..100) < told {
                 self.tell(node, &diff);
             }
         }
+    }
+
+    fn epoch_at(&self, node: usize, space: usize) -> Option<Epoch> {
+        Some(self.entry(node)?.0.table().snapshot().epoch(slot_of(space)))
+    }
+
+    /// What a running node holds of a space.
+    fn standing(&self, node: usize, space: usize) -> Option<Standing> {
+        let nodes = self.nodes.lock();
+        nodes[node].process.as_ref()?.kv.store().standing(&space_of(space)).ok()
     }
 
     /// Starts all nodes that are down.
@@ -237,7 +376,7 @@ impl World {
 
     /// Tells every node what the authority knows.
     pub(crate) fn tell_all(&self) {
-        let everything = whole(&self.authority.0, self.plan.spaces);
+        let everything = self.authority.everything(self.plan.spaces);
         (0..self.plan.nodes).for_each(|node| self.tell(node, &everything));
     }
 
@@ -249,109 +388,35 @@ impl World {
         }
     }
 
-    /// The owners of a space as the authority knows them, the primary first.
+    /// The owners of a space as the authority knows them, the primary first; no replica that is catching up.
     pub(crate) fn owners(&self, space: usize) -> Vec<usize> {
-        let snapshot = self.authority.0.snapshot();
-        let Some(found) = snapshot.lookup(space_of(space).key()) else { return Vec::new() };
-        let owners = found.owners();
-        std::iter::once(owners.primary()).chain(owners.in_sync()).map(number_of).collect()
+        let (primary, in_sync, _) = numbers_of(&self.authority.newest(space).1);
+        std::iter::once(primary).chain(in_sync).collect()
     }
 
-    /// What each running node believes of a space: its epoch and its owners.
+    /// What each running node believes of a space.
     pub(crate) fn known(&self, space: usize) -> Vec<String> {
         let nodes = self.nodes.lock();
-        let running =
-            nodes.iter().enumerate().filter_map(|(node, machine)| Some((node, machine.process.as_ref()?)));
-        let told = running.map(|(node, process)| {
+        let told = running(&nodes).map(|(node, process)| {
             let snapshot = process.router.table().snapshot();
             let found = snapshot.lookup(space_of(space).key());
-            let found = found.map(|found| (found.epoch(), found.owners().primary().clone()));
-            let what =
-                found.map_or("nothing".to_owned(), |(epoch, primary)| format!("{primary} in epoch {epoch}"));
-            format!("{} {what}", node_id(node))
+            let primary = found.as_ref().map_or("nothing", |found| found.primary().as_str());
+            format!("{} {primary} in epoch {}", node_id(node), snapshot.epoch(slot_of(space)))
         });
         told.collect()
     }
 
-    /// The epochs that each running node knows.
-    pub(crate) fn epochs(&self) -> Vec<(usize, usize, Epoch)> {
+    /// The tables of the running nodes, each with the node and the number of its life.
+    pub(crate) fn tables(&self) -> Vec<(usize, u32, Arc<Snapshot>)> {
         let nodes = self.nodes.lock();
-        let running =
-            nodes.iter().enumerate().filter_map(|(node, machine)| Some((node, machine.process.as_ref()?)));
-        running
-            .flat_map(|(node, process)| {
-                let snapshot = process.router.table().snapshot();
-                (0..self.plan.spaces).map(move |space| (node, space, snapshot.epoch(slot_of(space))))
-            })
-            .collect()
+        let told = running(&nodes)
+            .map(|(node, process)| (node, nodes[node].ended, process.router.table().snapshot()));
+        told.collect()
     }
 }
 
-/// The groups that a space has had, the oldest first: each promotes a replica of the one before.
-fn history(rng: &mut StdRng, plan: &Plan) -> Vec<Group> {
-    let mut owners = draw_owners(rng, plan);
-    let changes = if owners.len() > 1 { plan.history } else { 0 };
-    let mut groups = vec![group(1, owners[0], &owners[1..])];
-    for change in 0..changes {
-        let next = rng.random_range(1..owners.len());
-        owners.swap(0, next);
-        groups.push(group(u64::from(change) + 2, owners[0], &owners[1..]));
-    }
-    groups
-}
-
-/// What a node begins with: the newest of each space, or what it knew some time ago, if anything.
-fn remembered(rng: &mut StdRng, plan: &Plan, histories: &[Vec<Group>]) -> Diff {
-    let stale = rng.random_range(0..100) < plan.stale;
-    let known = histories.iter().enumerate().filter_map(|(space, history)| {
-        let back = if stale { rng.random_range(0..=history.len()) } else { 0 };
-        let group = history.len().checked_sub(back + 1).map(|at| history[at].clone())?;
-        Some((slot_of(space), group))
-    });
-    match Diff::new(known.collect::<Vec<_>>()) {
-        Ok(diff) => diff,
-        Err(error) => unreachable!("{error}"),
-    }
-}
-
-fn draw_owners(rng: &mut StdRng, plan: &Plan) -> Vec<usize> {
-    let mut owners: Vec<usize> = Vec::new();
-    while owners.len() < (plan.replicas + 1).min(plan.nodes) {
-        let node = rng.random_range(0..plan.nodes);
-        if !owners.contains(&node) {
-            owners.push(node);
-        }
-    }
-    owners
-}
-
-fn group(epoch: u64, primary: usize, replicas: &[usize]) -> Group {
-    let in_sync = |node: &usize| Replica { node: node_id(*node), state: ReplicaState::InSync };
-    match Owners::new(node_id(primary), replicas.iter().map(in_sync).collect()) {
-        Ok(owners) => Group::new(Epoch::new(epoch), owners),
-        Err(error) => unreachable!("{error}"),
-    }
-}
-
-fn of(space: usize, group: Group) -> Diff {
-    match Diff::one(slot_of(space), group) {
-        Ok(diff) => diff,
-        Err(error) => unreachable!("{error}"),
-    }
-}
-
-fn apply(table: &RoutingTable, diff: &Diff) {
-    if let Err(error) = table.apply(diff) {
-        unreachable!("{error}");
-    }
-}
-
-fn whole(table: &RoutingTable, spaces: usize) -> Diff {
-    table.snapshot().diff((0..spaces).map(slot_of))
-}
-
-fn whole_of(router: &Router, spaces: usize) -> Diff {
-    router.table().snapshot().diff((0..spaces).map(slot_of))
+fn running(nodes: &[Machine]) -> impl Iterator<Item = (usize, &Process)> {
+    nodes.iter().enumerate().filter_map(|(node, machine)| Some((node, machine.process.as_ref()?)))
 }
 
 fn locality(zone: &str) -> Locality {

@@ -1,7 +1,7 @@
 //! The gRPC service.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use homing_router::{Deadline, Declined, MaxAge, decline};
 use homing_transport::wire::headers::write_age;
@@ -57,15 +57,13 @@ impl Rpc {
             let reason = format!("{} is no primary of the space {:?}", self.shared.me, call.grant.space);
             return Err(call.decline(not_executed(reason)));
         }
-        if let Some(ahead) = call.idempotency_key.and_then(ahead_of_now) {
-            return Err(Status::invalid_argument(format!(
-                "the idempotency key was made {ahead:.0?} from now: set the clock of the one who makes the keys"
-            )));
-        }
         let written = self.desk.write(&call.grant.space, op, call.idempotency_key, call.deadline).await;
         written.map_err(|failed| match failed {
             WriteFailed::Declined(declined) => call.decline(declined),
             WriteFailed::Refused(refusal @ Refusal::KeyReused) => Status::already_exists(refusal.to_string()),
+            WriteFailed::Refused(refusal @ Refusal::TooNew { .. }) => {
+                Status::invalid_argument(refusal.to_string())
+            }
             WriteFailed::Refused(refusal) => Status::failed_precondition(refusal.to_string()),
         })
     }
@@ -207,20 +205,6 @@ fn open<T>(request: Request<T>) -> Result<(Call, T), Status> {
     let max_age = extensions.get().map(|MaxAge(max_age)| *max_age);
     Ok((Call { grant, access, deadline, idempotency_key, max_age, extensions }, message))
 }
-
-/// How far a key lies in the future, if it is too far. A space remembers its newest keys and refuses older ones, so the keys
-/// of one wrong clock would shut out those of all others.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "keys are made by clocks: here they are compared with this one's"
-)]
-fn ahead_of_now(key: IdempotencyKey) -> Option<Duration> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::from_millis(key.unix_millis()).checked_sub(now).filter(|ahead| *ahead > MAX_AHEAD)
-}
-
-/// How far the clocks of those who make idempotency keys may run ahead.
-const MAX_AHEAD: Duration = Duration::from_secs(60);
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
 fn invalid(error: LimitError) -> Status {

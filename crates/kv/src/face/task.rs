@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use homing_types::{Epoch, NodeId, Space};
+use homing_types::{Epoch, IdempotencyKey, NodeId, Space};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
@@ -136,7 +137,8 @@ impl Task {
         self.align().await?;
         let space = self.space.clone();
         let queued = std::mem::take(&mut self.queued);
-        let job = move |batch: &mut Batch<'_>| propose_all(batch, &space, epoch, queued);
+        let now = (self.shared.clock)();
+        let job = move |batch: &mut Batch<'_>| propose_all(batch, &space, epoch, queued, now);
         let last = match self.shared.writer.run(job).await? {
             Proposed::Refused(queued, refusal) => {
                 self.queued = queued;
@@ -193,7 +195,7 @@ impl Task {
             Ok(Proposal::Appended(position) | Proposal::Pending(position)) => (position, None),
             // Its replicas may not show it yet: it is answered with the others.
             Ok(Proposal::Done(applied)) => (applied.version, Some(applied)),
-            Err(refusal @ (Refusal::KeyReused | Refusal::TooLate)) => {
+            Err(refusal @ (Refusal::KeyReused | Refusal::TooLate | Refusal::TooNew { .. })) => {
                 let _ = write.answer.send(Err(WriteFailed::Refused(refusal)));
                 return;
             }
@@ -322,6 +324,7 @@ fn propose_all(
     space: &Space,
     epoch: Epoch,
     queued: Vec<Write>,
+    now: Duration,
 ) -> Result<Proposed, OpError> {
     let standing = match batch.lead(space, epoch) {
         Ok(standing) => standing,
@@ -337,7 +340,7 @@ fn propose_all(
         if write.answer.is_closed() || !write.claim.take() {
             continue;
         }
-        let known = match batch.propose(space, epoch, &write.op, write.idempotency_key) {
+        let known = match propose(batch, space, epoch, &write, now) {
             Ok(known) => Ok(known),
             Err(OpError::Refused(refusal)) => Err(refusal),
             Err(error) => return Err(error),
@@ -349,3 +352,30 @@ fn propose_all(
     }
     Ok(Proposed::All(proposed, last))
 }
+
+/// Proposes one write. A key that lies too far in the future is refused, unless its write is here already: then the caller was told
+/// that it may have been executed, and a refusal would say that it was not.
+fn propose(
+    batch: &mut Batch<'_>,
+    space: &Space,
+    epoch: Epoch,
+    write: &Write,
+    now: Duration,
+) -> Result<Proposal, OpError> {
+    if let Some(key) = write.idempotency_key
+        && let Some(ahead) = ahead(key, now)
+        && !batch.knows(space, epoch, &write.op, key)?
+    {
+        return Err(Refusal::TooNew { ahead }.into());
+    }
+    batch.propose(space, epoch, &write.op, write.idempotency_key)
+}
+
+/// How far a key lies in the future, if it is too far. A space remembers its newest keys and refuses older ones, so the keys
+/// of one wrong clock would shut out those of all others.
+fn ahead(key: IdempotencyKey, now: Duration) -> Option<Duration> {
+    Duration::from_millis(key.unix_millis()).checked_sub(now).filter(|ahead| *ahead > MAX_AHEAD)
+}
+
+/// How far the clocks of those who make idempotency keys may run ahead.
+const MAX_AHEAD: Duration = Duration::from_secs(60);

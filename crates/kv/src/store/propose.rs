@@ -47,6 +47,21 @@ impl Batch<'_> {
         Ok(Proposal::Appended(position))
     }
 
+    /// Whether anything is known here of a write with this idempotency key.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyReused`], [`Refusal::TooLate`], [`Refusal::Fenced`], or the store's.
+    pub fn knows(
+        &mut self,
+        space: &Space,
+        epoch: Epoch,
+        op: &Op,
+        key: IdempotencyKey,
+    ) -> Result<bool, OpError> {
+        let meta = self.admit(space, epoch)?;
+        Ok(self.known(space, &meta, key, op.digest())?.is_some())
+    }
+
     /// What is known of a write by its idempotency key: every key that was ever executed is in the
     /// log, remembered, or below the floor.
     fn known(

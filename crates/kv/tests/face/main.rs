@@ -10,11 +10,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use homing_kv::proto::{ListRequest, Version};
+use homing_kv::{Batch, Key, Op, Proposal, Value};
 use homing_types::{Access, Epoch, Execution, Grant, IdempotencyKey, Role};
 use tonic::Code;
 
 use cluster::{Caller, Cluster, NODES, Net, logged, owners, until};
-use support::Disk;
+use support::{Disk, space};
 
 #[tokio::test]
 async fn what_is_acknowledged_is_shown_by_every_copy() {
@@ -361,13 +362,31 @@ async fn that_a_space_is_empty_is_known_while_one_other_owner_answers() {
 #[tokio::test]
 async fn a_key_from_the_future_is_refused_before_it_shuts_out_the_others() {
     let cluster = Cluster::new();
-    let year_9999 =
-        IdempotencyKey::from_bytes([0xe6, 0x77, 0xd2, 0x1f, 0xd8, 0x00, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0]);
-    let caller = Caller { key: Some(year_9999.unwrap()), ..cluster.primary() };
+    let caller = Caller { key: Some(year_9999()), ..cluster.primary() };
     let (code, text) = caller.put("k", "v").await.unwrap_err().status();
     assert_eq!(code, Code::InvalidArgument);
     assert!(text.contains("set the clock"), "{text}");
     assert_eq!(cluster.primary().get("k").await.unwrap(), None);
+}
+
+fn year_9999() -> IdempotencyKey {
+    IdempotencyKey::from_bytes([0xe6, 0x77, 0xd2, 0x1f, 0xd8, 0x00, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0])
+        .unwrap()
+}
+
+/// Its first try was left open at a primary with another clock: a refusal would say that it was not executed.
+#[tokio::test]
+async fn a_key_from_the_future_whose_write_is_here_is_answered() {
+    let cluster = Cluster::new();
+    let op = Op::Put { key: Key::new("k").unwrap(), value: Value::new("v").unwrap() };
+    let propose = |batch: &mut Batch<'_>| Ok(batch.propose(&space(), Epoch::new(1), &op, Some(year_9999())));
+    let Proposal::Appended(position) = cluster.nodes["n1"].kv.store().write(propose).unwrap().unwrap() else {
+        panic!("the log was empty")
+    };
+    let caller = Caller { key: Some(year_9999()), ..cluster.primary() };
+    let version = caller.put("k", "v").await.unwrap();
+    assert_eq!((version.epoch, version.seq), (position.epoch.number(), position.seq));
+    assert_eq!(cluster.primary().get("k").await.unwrap(), Some(("v".to_owned(), version)));
 }
 
 #[tokio::test]
