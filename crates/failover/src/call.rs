@@ -42,7 +42,7 @@ pub struct Terms {
 /// The driver does what [`Call::next`] says: plans, tries, waits, or ends. It reports an attempt that had an outcome
 /// with [`Call::attempted`]; an attempt that brought the service's own answer ends the call, and the driver
 /// drops this.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Call {
     limits: Limits,
     terms: Terms,
@@ -67,7 +67,7 @@ pub struct Call {
     maybe_executed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum State {
     /// No plan, or none that still holds.
     Unplanned,

@@ -6,7 +6,7 @@
 use homing_types::{NodeId, Time};
 
 /// At most one entry a node, so never more than a call has attempts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Rests(Vec<(NodeId, Time)>);
 
 impl Rests {

@@ -23,7 +23,7 @@ pub struct Attempted {
     pub reason: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Trail {
     kept: Vec<Attempted>,
     omitted: u32,

@@ -5,7 +5,7 @@ use homing_types::{NodeId, Time};
 use crate::plan::{Candidate, MAX_PLAN, Planned};
 use crate::rests::Rests;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Walk {
     candidates: Vec<Candidate>,
     /// How many of them are behind.

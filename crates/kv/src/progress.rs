@@ -7,6 +7,7 @@ use crate::{Accept, Export, OpError, Part, Position, Refusal, Reply, Request, Re
 /// It only turns the primary's store and the replica's replies into the next request, so a driver
 /// may lose, repeat and delay both. It tries, in this order: what follows the last entry known to be at
 /// the replica; what follows the primary's committed entry; a full copy.
+#[derive(Debug)]
 pub struct Progress {
     space: Space,
     epoch: Epoch,
@@ -18,6 +19,7 @@ pub struct Progress {
 }
 
 /// A full copy under way, and the part that was not taken yet.
+#[derive(Debug)]
 struct Copy {
     export: Export,
     part: Part,

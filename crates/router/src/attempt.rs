@@ -90,10 +90,13 @@ impl UnderWay {
     }
 
     /// Lets those that nobody waits for go on to their end: what they learn counts for all, and a peer that sees many
-    /// streams reset may take it for an attack and close the connection (h2's limit on resets).
-    pub(crate) fn let_finish(self) {
+    /// streams reset may take it for an attack and close the connection (h2's limit on resets). Each takes a place of its own among
+    /// the requests under way; where there is none, it ends.
+    pub(crate) fn let_finish(self, router: &Arc<Router>) {
         for (_, attempt) in self.attempts {
+            let Some(place) = router.place() else { return };
             tokio::spawn(async move {
+                let _place = place;
                 let unwanted = attempt.await.reply.response.into_body();
                 let reading = Limited::new(unwanted, MAX_UNWANTED).collect();
                 let _ = tokio::time::timeout(MAX_UNWANTED_TIME, reading).await;

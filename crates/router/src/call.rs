@@ -235,7 +235,7 @@ impl Router {
                 ended = under_way.next() => {
                     let answer = self.settle(driven, ended, hedge.as_ref());
                     if answer.is_some() || !driven.plan.is_walking() {
-                        under_way.let_finish();
+                        under_way.let_finish(self);
                         return answer;
                     }
                 }
@@ -315,12 +315,12 @@ impl Router {
     }
 
     /// Gives up attempts for the new owners.
-    fn overtake(&self, driven: &mut Driven, under_way: UnderWay) {
+    fn overtake(self: &Arc<Self>, driven: &mut Driven, under_way: UnderWay) {
         for candidate in under_way.candidates() {
             driven.plan.overtaken(candidate.node.clone(), OVERTAKEN.to_owned(), self.now());
         }
         if driven.replay.is_in_hand() {
-            under_way.let_finish();
+            under_way.let_finish(self);
         }
     }
 }

@@ -226,13 +226,21 @@ impl Router {
         decide(shared, random)
     }
 
-    /// A place among the requests under way, if there is one.
+    /// A place among the requests under way, if there is one. Who gets none is counted as refused.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Admitted> {
+        let place = self.place();
+        if place.is_none() {
+            self.counters.overloaded.increment(1);
+        }
+        place
+    }
+
+    /// A place among the requests under way, if there is one.
+    pub(crate) fn place(self: &Arc<Self>) -> Option<Admitted> {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) < self.options.max_in_flight {
             Some(Admitted(Arc::clone(self)))
         } else {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            self.counters.overloaded.increment(1);
             None
         }
     }

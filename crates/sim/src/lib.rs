@@ -15,6 +15,7 @@ mod authority;
 pub mod history;
 mod load;
 mod meters;
+pub mod model;
 mod network;
 mod oracle;
 mod plan;

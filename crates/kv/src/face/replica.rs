@@ -28,17 +28,18 @@ impl Replica {
     async fn handle(&self, request: Request) -> Result<Reply, String> {
         let request = Arc::new(request);
         let reply = self.run(&request).await?;
-        if request.kind != RequestKind::Ask || !self.leads(&request) {
+        if request.kind != RequestKind::Ask {
             return Ok(reply);
         }
         match &reply {
-            // A primary that has just started learns what is committed by aligning its replicas.
+            // A primary that has just started learns what is committed by aligning its replicas, and a replica by asking its primary:
+            // so it learns even if nobody reads here.
             Err(Refusal::Unsettled) => {
                 let settling = self.desk.settle(&request.space, Instant::now() + MESSAGE_TIMEOUT / 2);
                 settling.await.map_err(|declined| declined.reason)?;
                 self.run(&request).await
             }
-            Ok(standing) if standing.last != Position::ZERO => {
+            Ok(standing) if standing.last != Position::ZERO && self.leads(&request) => {
                 self.bring_along(request.space.clone());
                 Ok(reply)
             }

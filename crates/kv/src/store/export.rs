@@ -1,3 +1,5 @@
+use std::fmt;
+
 use std::ops::Bound;
 
 use homing_types::Space;
@@ -33,6 +35,12 @@ impl Store {
         let meta = meta(&txn, space)?;
         let space = space.clone();
         Ok(Export { txn, space, meta, next: 0, after_key: None, after_record: None, done: false })
+    }
+}
+
+impl fmt::Debug for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Export").field("space", &self.space).field("next", &self.next).finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,59 @@
+use super::Bounds;
+
+/// A rule that the model can be explored without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// A copy refuses what comes of an epoch below the highest that it has seen.
+    Fence,
+    /// A write is acknowledged when all in-sync copies hold it.
+    AllInSync,
+    /// A write with an idempotency key is executed once.
+    Dedupe,
+    /// A write without one that may have been executed is not sent again.
+    Ambiguous,
+    /// Who forwards never says *not sent* of what may have been.
+    MaybeSent,
+    /// Who relays passes the request on with the flag cleared.
+    RelayCleared,
+    /// A forward says the epoch of who forwards, which is higher.
+    EpochRaised,
+    /// Only a replica in sync is promoted.
+    InSyncPromoted,
+    /// What a copy has accepted is on its disk.
+    Synced,
+    /// Who is answered out of a newer epoch learns it.
+    Learned,
+    /// Nobody executes on knowledge that he is told is old.
+    Behind,
+}
+
+impl Guard {
+    /// The smallest cluster that shows what comes of it when it is missing.
+    #[must_use]
+    pub const fn bounds(self) -> Bounds {
+        const SMALL: Bounds =
+            Bounds { epochs: 2, crashes: 0, repeats: 0, attempts: 2, callers: [true, false] };
+        match self {
+            Self::Fence => Bounds { epochs: 3, crashes: 1, ..SMALL },
+            Self::EpochRaised => Bounds { epochs: 3, ..SMALL },
+            Self::Synced => Bounds { crashes: 1, ..SMALL },
+            Self::Ambiguous | Self::MaybeSent => Bounds { callers: [false, true], ..SMALL },
+            _ => SMALL,
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Fence,
+        Self::AllInSync,
+        Self::Dedupe,
+        Self::Ambiguous,
+        Self::MaybeSent,
+        Self::RelayCleared,
+        Self::EpochRaised,
+        Self::InSyncPromoted,
+        Self::Synced,
+        Self::Learned,
+        Self::Behind,
+    ];
+}

@@ -1,0 +1,24 @@
+//! The model: nothing is found in it, and something as soon as a rule is left out.
+
+use std::time::Duration;
+
+use homing_sim::model::{Bounds, Guard, explore};
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[test]
+fn a_small_cluster_keeps_all_rules() {
+    let bounds = Bounds { epochs: 2, crashes: 0, ..Bounds::KEYED };
+    let explored = explore(bounds, None, LONG);
+    assert!(explored.complete && explored.problems.is_empty(), "{:?}", explored.problems);
+    assert!(explored.states > 10_000, "{explored:?}");
+}
+
+/// The fence needs more states than a debug build likes: `cargo xtask sim --model` looks at all of them, it too.
+#[test]
+fn without_a_guard_there_is_a_counterexample() {
+    for guard in Guard::ALL.into_iter().filter(|guard| *guard != Guard::Fence) {
+        let explored = explore(guard.bounds(), Some(guard), LONG);
+        assert!(!explored.problems.is_empty(), "nobody would notice that {guard:?} is missing: {explored:?}");
+    }
+}
