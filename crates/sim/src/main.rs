@@ -72,7 +72,8 @@ fn model(cli: &Cli) -> bool {
     let small = [Bounds::KEYED, Bounds::UNKEYED, Bounds::BOTH];
     let large = [Bounds::REPEATED, Bounds::ALL].into_iter().filter(|_| !cli.quick);
     for bounds in small.into_iter().chain(large) {
-        let Explored { states, copies, took, complete, problems } = explore(bounds, None, most);
+        let Explored { states, copies, took, complete, problems } =
+            explore(bounds, None, most, |states| say!("  {states} states"));
         let whole = if complete { "" } else { "; that is not all, and the time is over" };
         say!("{bounds}: {states} states, {copies} of a copy, in {took:.1?}{whole}");
         for problem in &problems {
@@ -81,7 +82,7 @@ fn model(cli: &Cli) -> bool {
         good &= complete && problems.is_empty();
     }
     for guard in Guard::ALL {
-        let Explored { states, took, problems, .. } = explore(guard.bounds(), Some(guard), most);
+        let Explored { states, took, problems, .. } = explore(guard.bounds(), Some(guard), most, |_| ());
         let found = problems.first().and_then(|problem| problem.split_once(':'));
         match found {
             Some((what, steps)) => {

@@ -16,11 +16,13 @@ mod message;
 mod node;
 mod state;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homing_types::{NodeId, Space};
+use stateright::report::{ReportData, ReportDiscovery, Reporter};
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
 pub use guard::Guard;
@@ -69,7 +71,7 @@ pub struct Bounds {
 impl Bounds {
     /// The caller with an idempotency key, alone.
     pub const KEYED: Self =
-        Self { epochs: EPOCHS, crashes: 1, repeats: 1, attempts: 2, callers: [true, false] };
+        Self { epochs: EPOCHS, crashes: 1, repeats: 0, attempts: 2, callers: [true, false] };
     /// The caller without one, alone.
     pub const UNKEYED: Self =
         Self { epochs: EPOCHS, crashes: 1, repeats: 0, attempts: 3, callers: [false, true] };
@@ -89,7 +91,7 @@ impl fmt::Display for Bounds {
             (true, false) => "a keyed write",
             _ => "an un-keyed write",
         };
-        write!(f, "{who}, {epochs} epochs, {crashes} crashes, {repeats} repeats, {attempts} attempts")
+        write!(f, "{who}; epochs {epochs}, crashes {crashes}, repeats {repeats}, attempts {attempts}")
     }
 }
 
@@ -109,10 +111,11 @@ pub struct Explored {
     pub problems: Vec<String>,
 }
 
-/// Explores all states within these bounds, or until something is wrong; at most for this time.
+/// Explores all states within these bounds, or until something is wrong; at most for this time. Tells how many states there are,
+/// every few seconds.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the model has no time; this one times it")]
-pub fn explore(bounds: Bounds, guard: Option<Guard>, most: Duration) -> Explored {
+pub fn explore(bounds: Bounds, guard: Option<Guard>, most: Duration, tell: impl FnMut(usize)) -> Explored {
     let began = Instant::now();
     let cluster = Cluster::new(bounds, guard);
     let copies = Arc::clone(&cluster.copies);
@@ -123,6 +126,7 @@ pub fn explore(bounds: Bounds, guard: Option<Guard>, most: Duration) -> Explored
         .timeout(most)
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
+        .report(&mut Progress { tell, told: Duration::ZERO })
         .join();
     let complete = began.elapsed() < most;
     let mut problems = Vec::new();
@@ -144,6 +148,30 @@ pub fn explore(bounds: Bounds, guard: Option<Guard>, most: Duration) -> Explored
     }
     let states = checker.unique_state_count();
     Explored { states, copies: copies.len(), took: began.elapsed(), complete, problems }
+}
+
+/// Looks often, so that nobody waits for it, and tells seldom.
+struct Progress<F> {
+    tell: F,
+    told: Duration,
+}
+
+const LOOK: Duration = Duration::from_millis(20);
+const TELL: Duration = Duration::from_secs(5);
+
+impl<F: FnMut(usize)> Reporter<Cluster> for Progress<F> {
+    fn report_checking(&mut self, data: ReportData) {
+        if !data.done && data.duration >= self.told + TELL {
+            self.told = data.duration;
+            (self.tell)(data.unique_states);
+        }
+    }
+
+    fn report_discoveries(&mut self, _: &Cluster, _: BTreeMap<&'static str, ReportDiscovery<Cluster>>) {}
+
+    fn delay(&self) -> Duration {
+        LOOK
+    }
 }
 
 impl Model for Cluster {

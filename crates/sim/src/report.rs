@@ -96,7 +96,7 @@ impl fmt::Display for Total {
             writeln!(
                 f,
                 "              so at most {:.1e} of all runs have one (95 %, 3/n)",
-                3.0 / self.runs as f64
+                (3.0 / self.runs as f64).min(1.0)
             )?;
         }
         write!(f, "faults:      ")?;

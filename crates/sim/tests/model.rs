@@ -9,7 +9,7 @@ const LONG: Duration = Duration::from_secs(600);
 #[test]
 fn a_small_cluster_keeps_all_rules() {
     let bounds = Bounds { epochs: 2, crashes: 0, ..Bounds::KEYED };
-    let explored = explore(bounds, None, LONG);
+    let explored = explore(bounds, None, LONG, |_| ());
     assert!(explored.complete && explored.problems.is_empty(), "{:?}", explored.problems);
     assert!(explored.states > 10_000, "{explored:?}");
 }
@@ -18,7 +18,7 @@ fn a_small_cluster_keeps_all_rules() {
 #[test]
 fn without_a_guard_there_is_a_counterexample() {
     for guard in Guard::ALL.into_iter().filter(|guard| *guard != Guard::Fence) {
-        let explored = explore(guard.bounds(), Some(guard), LONG);
+        let explored = explore(guard.bounds(), Some(guard), LONG, |_| ());
         assert!(!explored.problems.is_empty(), "nobody would notice that {guard:?} is missing: {explored:?}");
     }
 }

@@ -71,23 +71,36 @@ const TWINS: &[Found] = &[
     ),
 ];
 
-/// Runs each test as it is, which must pass, and with its twin, which must fail.
+/// The simulation finds each of them, too.
+const fn simulated(twin: &'static str) -> Found {
+    found(twin, "homing-sim", "seeds", "the_first_seeds_break_no_rule")
+}
+
+/// Runs each test as it is, which must pass, and with its twin, which must fail; then the simulation with each twin.
 pub(crate) fn run() -> Result<(), String> {
     for found in TWINS {
-        let Found { twin, test, .. } = found;
-        if let Err(output) = passes(found, None) {
-            return Err(format!("{test} fails without any twin:\n{output}"));
-        }
-        match passes(found, Some(twin)) {
-            Ok(()) => return Err(format!("{test} does not find the twin {twin}")),
-            // A test that failed, and not a build.
-            Err(output) if output.contains("test result: FAILED") => {
-                let _ = writeln!(io::stdout(), "{twin}: found by {} {test}", found.package);
-            }
-            Err(output) => return Err(format!("{test} did not run with the twin {twin}:\n{output}")),
-        }
+        is_content(found)?;
+        notices(found)?;
     }
-    Ok(())
+    is_content(&simulated(""))?;
+    TWINS.iter().try_for_each(|found| notices(&simulated(found.twin)))
+}
+
+fn is_content(found: &Found) -> Result<(), String> {
+    passes(found, None).map_err(|output| format!("{} fails without any twin:\n{output}", found.test))
+}
+
+fn notices(found: &Found) -> Result<(), String> {
+    let Found { twin, package, test, .. } = found;
+    match passes(found, Some(twin)) {
+        Ok(()) => Err(format!("{package} {test} does not find the twin {twin}")),
+        // A test that failed, and not a build.
+        Err(output) if output.contains("test result: FAILED") => {
+            let _ = writeln!(io::stdout(), "{twin}: found by {package} {test}");
+            Ok(())
+        }
+        Err(output) => Err(format!("{test} did not run with the twin {twin}:\n{output}")),
+    }
 }
 
 fn passes(found: &Found, twin: Option<&str>) -> Result<(), String> {
