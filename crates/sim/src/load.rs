@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_failover::Verdict;
 use homing_kv::proto::{GetRequest, GetResponse, PutRequest, PutResponse, Version};
+use homing_kv::{Key, Position};
 use homing_router::{Answer, Call};
 use homing_transport::Body;
-use homing_types::{Access, IdempotencyKey};
+use homing_types::{Access, Epoch, IdempotencyKey};
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -160,6 +161,7 @@ impl Load {
         }
         if !shared {
             self.ledger.0.lock().push(Written { number, space, acknowledged });
+            self.owners_hold(space);
         } else if acknowledged.is_some() || maybe {
             let ended = acknowledged.map(|_| self.began.elapsed());
             let version = acknowledged.map(|version| (version.epoch, version.seq));
@@ -219,6 +221,27 @@ impl Load {
                 self.world
                     .oracle
                     .violated("linearizable", format!("space-{space}, {checker}: {why}: {ops:?}"));
+            }
+        }
+    }
+
+    /// What was acknowledged is in the store of every owner, whoever these are now.
+    pub(crate) fn owners_hold(&self, space: usize) {
+        let of_it = |written: &Written| written.space == space && written.acknowledged.is_some();
+        let acknowledged: Vec<_> = self.ledger.all().into_iter().filter(of_it).collect();
+        for owner in self.world.owners(space) {
+            for Written { number, acknowledged, .. } in &acknowledged {
+                let Ok(key) = Key::new(key_of(*number)) else { continue };
+                let shown = self.world.shows(owner, space, &key);
+                let version =
+                    acknowledged.map(|Version { epoch, seq }| Position { epoch: Epoch::new(epoch), seq });
+                if shown.is_some_and(|shown| shown != version) {
+                    let who = node_id(owner);
+                    let what = format!(
+                        "{who} owns space-{space}, and of write {number}, acknowledged as {version:?}, its store has {shown:?}"
+                    );
+                    self.world.oracle.violated("lost", what);
+                }
             }
         }
     }

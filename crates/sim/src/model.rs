@@ -3,10 +3,10 @@
 //! Three nodes, of which two own the one space in turn, a writer with an idempotency key and one without; up to three epochs, one
 //! crash, messages that come late, never, or again. What decides is the code of production: the receive rule over
 //! real routing tables and diffs, the call of `homing-failover` and its policy, and the store and the progress of `kv`. What
-//! is told here again is the order in which `kv` takes its steps ([`node`]), and in which a router does.
+//! is told here again is the order in which `kv` takes its steps (`node`), and in which a router does.
 //!
 //! [`explore`] looks at all states (Stateright), and holds each against what must never happen; and from each a fair schedule, in
-//! which all messages arrive, must end every call within [`ROUNDS`]. With a [`Guard`] taken out there must be a
+//! which all messages arrive, must end every call within forty rounds. With a [`Guard`] taken out there must be a
 //! counterexample: that is how it is known that the model can fail.
 
 mod client;

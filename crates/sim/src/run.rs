@@ -68,7 +68,7 @@ async fn play(plan: Plan, story: Story, oracle: Oracle) -> Report {
     let mut fired: BTreeMap<&'static str, u64> = BTreeMap::new();
     for fault in plan.faults.clone() {
         *fired.entry(fault.kind.name()).or_default() += 1;
-        faults.spawn(happen(Arc::clone(&world), began, fault));
+        faults.spawn(happen(Arc::clone(&load), Arc::clone(&world), began, fault));
     }
     let watching = tokio::spawn(watch(Arc::clone(&world)));
     callers.join_all().await;
@@ -113,7 +113,7 @@ async fn watch(world: Arc<World>) {
     }
 }
 
-async fn happen(world: Arc<World>, began: Instant, fault: Fault) {
+async fn happen(load: Arc<Load>, world: Arc<World>, began: Instant, fault: Fault) {
     sleep_until(began + fault.at).await;
     world.story.tell(&fault);
     let network = &world.network;
@@ -177,7 +177,13 @@ async fn happen(world: Arc<World>, began: Instant, fault: Fault) {
             world.authority.speak();
         }
         FaultKind::Clock { node, forward, by } => world.set_clock(node, forward, by),
-        FaultKind::Promote { space, told } => world.promote(space, told, drawn()).await,
-        FaultKind::InSync { space, told } => world.change_in_sync(space, told, drawn()),
+        FaultKind::Promote { space, told } => {
+            world.promote(space, told, drawn()).await;
+            load.owners_hold(space);
+        }
+        FaultKind::InSync { space, told } => {
+            world.change_in_sync(space, told, drawn());
+            load.owners_hold(space);
+        }
     }
 }

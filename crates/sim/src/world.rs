@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use homing_kv::{Coin, Disk, Identity, Kv, REPLICA_PATH, Standing, Store};
+use homing_kv::{Coin, Disk, Identity, Key, Kv, Position, REPLICA_PATH, Standing, Store};
 use homing_router::{
     Authority, DirectService, Directory, Node, Pool, PoolOptions, Router, RouterBuilder, Service,
 };
 use homing_routing_table::{Diff, Snapshot};
 use homing_transport::Limits;
 use homing_transport::memory::{MemoryListener, MemoryNetwork};
-use homing_types::{Epoch, Locality, Name, NodeId, Slot, Space};
+use homing_types::{Epoch, Locality, Name, NodeId, Role, Slot, Space};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -367,6 +367,15 @@ impl World {
     fn standing(&self, node: usize, space: usize) -> Option<Standing> {
         let nodes = self.nodes.lock();
         nodes[node].process.as_ref()?.kv.store().standing(&space_of(space)).ok()
+    }
+
+    /// Which version of a key a running node has committed, if any; `None` if it is down, or doesn't know what is committed.
+    pub(crate) fn shows(&self, node: usize, space: usize, key: &Key) -> Option<Option<Position>> {
+        let nodes = self.nodes.lock();
+        let (store, space) = (nodes[node].process.as_ref()?.kv.store(), space_of(space));
+        let fence = store.fence(&space).ok()?;
+        let item = store.read(&space, fence, Role::Replica, key).ok()?;
+        Some(item.map(|item| item.version))
     }
 
     /// Starts all nodes that are down.
