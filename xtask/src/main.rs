@@ -50,14 +50,14 @@ fn main() -> anyhow::Result<ExitCode> {
     let clean = match Args::parse().command {
         Command::Test { fast } => test::run(fast)?,
         Command::Tidy => tidy::run()?,
-        Command::Sim { arguments } => sim(&arguments)?,
+        Command::Sim { arguments } => return sim(&arguments),
     };
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The simulation is a program of its own, since this one knows none of our crates. It is built optimised: that is most of its speed.
-fn sim(arguments: &[String]) -> anyhow::Result<bool> {
+fn sim(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let cargo = ["run", "--quiet", "--release", "--package", "homing-sim", "--"];
     let status = std::process::Command::new(env!("CARGO")).args(cargo).args(arguments).status()?;
-    Ok(status.success())
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
