@@ -102,6 +102,8 @@ pub(crate) struct Load {
     pub(crate) ledger: Ledger,
     /// What was done to the one key of each space that many write.
     shared: Mutex<BTreeMap<usize, Vec<Op>>>,
+    /// Calls to these keys.
+    sharing: Mutex<usize>,
     calls: Mutex<Calls>,
     began: Instant,
 }
@@ -112,6 +114,7 @@ impl Load {
             world,
             ledger: Ledger::default(),
             shared: Mutex::default(),
+            sharing: Mutex::default(),
             calls: Mutex::default(),
             began: Instant::now(),
         })
@@ -127,7 +130,7 @@ impl Load {
         let mut rng = StdRng::seed_from_u64(plan.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         sleep(plan.time.mul_f64(rng.random_range(0.0..1.0))).await;
         let space = rng.random_range(0..plan.spaces);
-        let shared = rng.random_range(0..100) < SHARED;
+        let shared = rng.random_range(0..100) < SHARED && self.may_share();
         match rng.random_range(0..100) {
             0..50 if shared => self.read_shared(&mut rng, number, space).await,
             0..35 => self.read(&mut rng, number, space, Access::Read).await,
@@ -200,12 +203,14 @@ impl Load {
     }
 
     fn remember(&self, space: usize, op: Op) {
-        let mut shared = self.shared.lock();
-        let ops = shared.entry(space).or_default();
-        // A history of which the end is missing is a history.
-        if ops.len() < history::MOST_OPS {
-            ops.push(op);
-        }
+        self.shared.lock().entry(space).or_default().push(op);
+    }
+
+    /// Whether one more call may go to a key that many write: a history has a bound.
+    fn may_share(&self) -> bool {
+        let mut sharing = self.sharing.lock();
+        *sharing += 1;
+        *sharing <= history::MOST_OPS
     }
 
     /// Holds what callers saw of what many write against what one copy could have shown.

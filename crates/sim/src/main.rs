@@ -21,6 +21,9 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// The most time for each size of the model.
 const MODEL: Duration = Duration::from_secs(30 * 60);
 
+/// Lines of a story that are told at once.
+const END: usize = 25;
+
 /// After so many runs each kind of fault must have begun.
 const ENOUGH: u64 = 100;
 
@@ -128,7 +131,7 @@ fn seeds(cli: &Cli) -> bool {
         let report = run(&plan);
         total.add(&report);
         if !report.violations.is_empty() {
-            tell_failure(&report);
+            tell_failure(&plan, &report);
         }
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
@@ -148,10 +151,20 @@ fn seeds(cli: &Cli) -> bool {
     total.failed == 0 && !dull && !calm
 }
 
-fn tell_failure(report: &Report) {
+/// What broke, and the end of the story with the fewest faults.
+fn tell_failure(plan: &Plan, report: &Report) {
     say!("seed {}:", report.seed);
     for violation in report.violations.iter().take(5) {
         say!("  {}: {}", violation.rule, violation.what);
     }
-    say!("  the story, with the fewest faults: cargo xtask sim --seed {} --story", report.seed);
+    let fewest = shrink(plan);
+    let lines = run_in_full(&fewest).story.lines();
+    let end = lines.iter().position(|line| line.contains("VIOLATED")).map_or(lines.len(), |at| at + 1);
+    say!("  with {} of its {} faults:", fewest.faults.len(), plan.faults.len());
+    for line in
+        fewest.faults.iter().map(ToString::to_string).chain(lines[end.saturating_sub(END)..end].to_vec())
+    {
+        say!("    {line}");
+    }
+    say!("  all of it: cargo xtask sim --seed {} --story", report.seed);
 }
