@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The time. It is read here and nowhere else.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -18,4 +18,11 @@ pub fn timed(work: impl FnOnce()) -> Duration {
 #[expect(clippy::disallowed_methods, reason = "the pace of a writer is a matter of time")]
 pub fn sleep_until(deadline: Instant) {
     std::thread::sleep(deadline.saturating_duration_since(now()));
+}
+
+/// What the wall clock says, since the Unix epoch: certificates and the names of writes are made by it.
+#[expect(clippy::disallowed_methods, reason = "an edge that mints keys and reads certificates")]
+#[must_use]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -2,12 +2,13 @@
 //!
 //! **Never knows** internals: what it measures is what a user gets.
 //!
-//! Here stands what the benchmarks share: the names that requests bring, the cluster that a table is filled for, the clock,
-//! and the machine that a figure was measured on. The benchmarks themselves are in `benches/benches`:
+//! Here stands what the benchmarks share: the names that requests bring, the cluster that a table is filled for, the bare
+//! wires, the clock, and the machine that a figure was measured on. The benchmarks themselves are in `benches/benches`:
 //! - `routing_table`: our table and its rivals, in one run; ends with a report in `target/bench`.
 //! - `memory`: what a pin costs, counted by the allocator.
 //! - `instructions`: how many instructions a lookup takes, counted by callgrind.
 
+mod bare;
 mod clock;
 mod cluster;
 mod diffs;
@@ -16,7 +17,8 @@ mod names;
 mod others;
 mod rng;
 
-pub use clock::{now, sleep_until, timed};
+pub use bare::{Bare, BareClient, BareError};
+pub use clock::{now, since_epoch, sleep_until, timed};
 pub use cluster::{NODES, Seats, Spaces, group_seats, pin_seats, table};
 pub use diffs::Diffs;
 pub use machine::{Machine, output_dir};

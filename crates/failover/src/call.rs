@@ -74,7 +74,7 @@ enum State {
     /// On its way through a plan.
     Walking(Walk),
     /// In a gap between two walks.
-    Waiting { until: Time, starved: bool },
+    Waiting { until: Time, starved: bool, backoff: Backed },
     /// Over without the service's answer.
     Over(Verdict),
 }
@@ -101,9 +101,21 @@ pub enum Action {
         until: Time,
         /// Whether this waits for the budget, and not only for its backoff.
         starved: bool,
+        /// The backoff in it. The wait can be longer, until a node may be asked again, and shorter, to fit before the
+        /// deadline.
+        backoff: Backed,
     },
     /// Tell the caller how it ended, with [`Call::into_trail`].
     Finish(Verdict),
+}
+
+/// The backoff of one gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backed {
+    /// How many gaps of the call came before it.
+    pub nth: u32,
+    /// What was drawn: evenly from zero to `base` × 2ⁿ, or `cap` if that is less.
+    pub drawn: Duration,
 }
 
 /// Why a call ended without the service's answer.
@@ -216,8 +228,8 @@ impl Call {
                     }
                     Err(again) => self.wait(again, true, now, rng),
                 },
-                State::Waiting { until, starved } if now < *until => {
-                    return Action::Wait { until: *until, starved: *starved };
+                State::Waiting { until, starved, backoff } if now < *until => {
+                    return Action::Wait { until: *until, starved: *starved, backoff: *backoff };
                 }
                 State::Waiting { .. } => {
                     self.follows = 0;
@@ -372,7 +384,8 @@ impl Call {
     /// instead of then: its answer would be the same, and later.
     fn wait(&mut self, again: Time, starved: bool, now: Time, rng: &mut dyn Rng) {
         let left = self.terms.deadline.since(now);
-        let mut gap = self.limits.backoff.delay(self.gaps, rng);
+        let backoff = Backed { nth: self.gaps, drawn: self.limits.backoff.delay(self.gaps, rng) };
+        let mut gap = backoff.drawn;
         if gap >= left && !self.cut {
             gap = left / 2;
             self.cut = true;
@@ -382,7 +395,7 @@ impl Call {
         self.lost |= !starved;
         let until = again.max(now + gap);
         if until < self.terms.deadline {
-            self.enter(State::Waiting { until, starved });
+            self.enter(State::Waiting { until, starved, backoff });
         } else {
             self.finish(Verdict::Expired { last: self.last });
         }

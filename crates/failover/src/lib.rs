@@ -30,7 +30,7 @@ mod walk;
 pub use backoff::Backoff;
 pub use breaker::{BreakerLimits, Circuit, Sign};
 pub use budget::{Budget, BudgetLimits};
-pub use call::{Action, Call, MAX_FOLLOWS, Report, Terms, Verdict};
+pub use call::{Action, Backed, Call, MAX_FOLLOWS, Report, Terms, Verdict};
 pub use deadline::shrink;
 pub use health::{Health, Standing, Started};
 pub use hedge::HedgeTimer;

@@ -154,9 +154,12 @@ impl Router {
                         return Ok(reply);
                     }
                 }
-                Action::Wait { until, starved } => {
-                    let (space, gap) = (driven.call.space.as_str(), until.since(now));
-                    tracing::debug!(space, starved, gap_ns = gap.as_nanos() as u64, "wait");
+                Action::Wait { until, starved, backoff } => {
+                    let left = driven.deadline.saturating_duration_since(Instant::now());
+                    let [gap_ns, drawn_ns, left_ns] =
+                        [until.since(now), backoff.drawn, left].map(|time| time.as_nanos() as u64);
+                    let (space, nth) = (driven.call.space.as_str(), backoff.nth);
+                    tracing::debug!(space, starved, gap_ns, nth, drawn_ns, left_ns, "wait");
                     if starved {
                         self.counters.starved.increment(1);
                     }

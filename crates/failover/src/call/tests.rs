@@ -88,14 +88,14 @@ impl Story {
 
     /// The call waits; the gap is over afterwards, and told.
     fn waits(&mut self) -> Duration {
-        let Action::Wait { until, starved } = self.next() else { panic!("no gap") };
+        let Action::Wait { until, starved, .. } = self.next() else { panic!("no gap") };
         assert!(!starved, "it waits for the budget");
         self.passes(until)
     }
 
     /// The call waits for the budget; the gap is over afterwards, and told.
     fn starves(&mut self) -> Duration {
-        let Action::Wait { until, starved } = self.next() else { panic!("no gap") };
+        let Action::Wait { until, starved, .. } = self.next() else { panic!("no gap") };
         assert!(starved, "it waits for something else");
         self.passes(until)
     }

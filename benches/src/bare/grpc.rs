@@ -1,0 +1,185 @@
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BufMut, Bytes};
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use homing_transport::tls::Credentials;
+use homing_types::NodeId;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::server::{NamedService, UnaryService};
+use tonic::transport::{Channel, Endpoint, Server, Uri};
+use tonic::{Request, Response, Status};
+use tower_service::Service;
+
+use super::BareError;
+
+const ALPN: &[u8] = b"h2";
+const PATH: &str = "/bare.Echo/Echo";
+
+/// Connections whose handshake is done and that the server hasn't taken yet.
+const BACKLOG: usize = 16;
+
+#[derive(Clone)]
+pub(super) struct Client(tonic::client::Grpc<Channel>);
+
+impl Client {
+    pub(super) async fn connect(
+        credentials: &Credentials,
+        node: &NodeId,
+        to: SocketAddr,
+    ) -> Result<Self, BareError> {
+        let connector = TlsConnector::from(Arc::new(credentials.client_config(ALPN)?));
+        let name = credentials.server_name(node)?;
+        let endpoint = Endpoint::from_shared(format!("http://{}", credentials.cluster().dns_name(node)))?;
+        let dialled = endpoint
+            .connect_with_connector(Dial(move |_: Uri| {
+                let (connector, name) = (connector.clone(), name.clone());
+                async move {
+                    let tcp = TcpStream::connect(to).await?;
+                    tcp.set_nodelay(true)?;
+                    Ok::<_, io::Error>(TokioIo::new(connector.connect(name, tcp).await?))
+                }
+            }))
+            .await?;
+        Ok(Self(tonic::client::Grpc::new(dialled)))
+    }
+
+    pub(super) async fn echo(&self, bytes: Bytes) -> Result<Bytes, BareError> {
+        let mut client = self.0.clone();
+        client.ready().await?;
+        let path = http::uri::PathAndQuery::from_static(PATH);
+        Ok(client.unary(Request::new(bytes), path, Raw).await?.into_inner())
+    }
+}
+
+/// A function as the service that tonic takes for a connector.
+#[derive(Clone)]
+struct Dial<F>(F);
+
+impl<F, T> Service<Uri> for Dial<F>
+where
+    F: FnMut(Uri) -> T,
+    T: Future<Output = io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>>> + Send + 'static,
+{
+    type Response = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>;
+    type Error = io::Error;
+    type Future = T;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> T {
+        (self.0)(uri)
+    }
+}
+
+/// The address that was bound, and what serves it.
+pub(super) async fn serve(
+    credentials: &Credentials,
+    at: SocketAddr,
+) -> Result<(SocketAddr, BoxFuture<'static, ()>), BareError> {
+    let acceptor = TlsAcceptor::from(Arc::new(credentials.server_config(ALPN)?));
+    let listener = TcpListener::bind(at).await?;
+    let bound = listener.local_addr()?;
+    let (secured, mut incoming) = mpsc::channel(BACKLOG);
+    let accepting = async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let (acceptor, secured) = (acceptor.clone(), secured.clone());
+            tokio::spawn(async move {
+                let _ = tcp.set_nodelay(true);
+                if let Ok(tls) = acceptor.accept(tcp).await {
+                    let _ = secured.send(Ok::<_, io::Error>(tls)).await;
+                }
+            });
+        }
+    };
+    let serving =
+        Server::builder().serve_with_incoming(EchoService, stream::poll_fn(move |cx| incoming.poll_recv(cx)));
+    Ok((
+        bound,
+        Box::pin(async move {
+            tokio::select! {
+                () = accepting => {}
+                _ = serving => {}
+            }
+        }),
+    ))
+}
+
+#[derive(Clone)]
+struct EchoService;
+
+impl NamedService for EchoService {
+    const NAME: &'static str = "bare.Echo";
+}
+
+impl Service<http::Request<tonic::body::Body>> for EchoService {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        Box::pin(async { Ok(tonic::server::Grpc::new(Raw).unary(Echo, request).await) })
+    }
+}
+
+struct Echo;
+
+impl UnaryService<Bytes> for Echo {
+    type Response = Bytes;
+    type Future = std::future::Ready<Result<Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        std::future::ready(Ok(Response::new(request.into_inner())))
+    }
+}
+
+/// Messages that are their own bytes.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}

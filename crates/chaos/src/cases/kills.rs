@@ -1,0 +1,78 @@
+//! Nodes that end without a word, and nodes that stand still.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use crate::figures::Figures;
+use crate::kv::Asked;
+use crate::load::{Done, Entry, Offer};
+use crate::report::CaseReport;
+use crate::stage::{Arena, Stage, as_it_is, is_read};
+
+/// kill -9 of one node after another, each in the middle of writes, and started again. Nobody enters at the one that is down.
+pub(crate) async fn kill(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    let mut stage = Stage::open(arena, case, wire, as_it_is).await?;
+    let kills = arena.or_quick(100, 8);
+    let longest = Duration::from_secs(10 * kills);
+    let offer = Offer { entry: Entry::All, reads: 40, ..stage.offer(longest) };
+    let load = stage.load(offer)?;
+    sleep(Duration::from_secs(1)).await;
+    for i in 0..kills as usize {
+        let victim = i % stage.cluster.nodes.len();
+        load.avoid(victim);
+        // Until then what entered there has been answered, or nearly all of it.
+        sleep(Duration::from_millis(200)).await;
+        stage.cluster.nodes[victim].kill()?;
+        sleep(Duration::from_millis(300)).await;
+        stage.cluster.nodes[victim].start()?;
+        stage.cluster.nodes[victim].reaches_all().await?;
+    }
+    load.avoid(usize::MAX);
+    sleep(Duration::from_secs(1)).await;
+    load.stop();
+    let calls = load.done().await?;
+    let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
+    let writes = stage.class("writes", Figures::of(calls.iter().filter(|call| call.asked == Asked::Write)));
+    stage.class(
+        "writes without a key",
+        Figures::of(calls.iter().filter(|call| call.asked == Asked::UnkeyedWrite)),
+    );
+    stage.all_answered("reads", &reads);
+    stage.all_answered("writes", &writes);
+    stage.fired("kills", kills as f64);
+    stage.close(&calls).await
+}
+
+/// A node stands still, connections and all, and goes on as if nothing had been.
+pub(crate) async fn pause(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    const VICTIM: usize = 1;
+    let mut stage = Stage::open(arena, case, wire, as_it_is).await?;
+    let (before, during) = (Duration::from_secs(2), Duration::from_secs(arena.or_quick(30, 5)));
+    let offer = Offer {
+        entry: Entry::AllBut(VICTIM),
+        deadline: Duration::from_secs(3),
+        ..stage.offer(before + during + Duration::from_secs(8))
+    };
+    let load = stage.load(offer)?;
+    sleep(before).await;
+    stage.cluster.nodes[VICTIM].signal("-STOP")?;
+    sleep(during).await;
+    stage.cluster.nodes[VICTIM].signal("-CONT")?;
+    let again = load.now() + Duration::from_secs(5);
+    let calls = load.done().await?;
+    let there = |call: &Done| stage.spaces.owners[call.space].contain(VICTIM);
+    let elsewhere = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && !there(call)));
+    let with_copy = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && there(call)));
+    let after = Figures::of(calls.iter().filter(|call| call.due > again));
+    let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
+    stage.class("writes without a copy there", elsewhere.clone());
+    stage.class("writes with a copy there", with_copy);
+    stage.class("all, 5 s after it went on", after.clone());
+    stage.all_answered("reads", &reads);
+    stage.all_answered("writes without a copy there", &elsewhere);
+    stage.all_answered("all, 5 s after it went on", &after);
+    stage.fired("pauses", 1.0);
+    stage.close(&calls).await
+}

@@ -1,0 +1,109 @@
+//! Packets are lost, each way, on every link between nodes. Beside it the bare wire on one connection, under the same loss.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use bytes::Bytes;
+use homing::NodeId;
+use homing::tls::Credentials;
+use homing_benches::{Bare, BareClient};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::figures::Figures;
+use crate::report::{CaseReport, Must};
+use crate::stage::{Arena, Stage, VALUE, as_it_is, is_keyed_write, is_read};
+
+/// What bare calls wait for their echo at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: u32) -> Result<CaseReport> {
+    let mut stage = Stage::open(arena, case, wire, as_it_is).await?;
+    let much = percent >= 10;
+    let lasts = Duration::from_secs(if much { arena.or_quick(60, 15) } else { arena.or_quick(20, 6) });
+    let bare = connect(arena, &stage, wire).await?;
+    arena.hosts.lose(percent * 10)?;
+    let offer = stage.offer(lasts);
+    let beside = arena.bare[0].spawn(bare_load(bare, offer.rate, lasts));
+    let calls = stage.load(offer)?.done().await?;
+    let bare = beside.await?;
+    let reads = stage.class("reads, one hop", Figures::of(calls.iter().filter(is_read)));
+    let writes = stage.class("writes", Figures::of(calls.iter().filter(is_keyed_write)));
+    let bare = stage.class("bare wire, one connection", bare);
+    if percent > 0 {
+        let lost = arena.hosts.packets()?;
+        let share = 100.0 * lost.lost as f64 / (lost.lost + lost.passed).max(1) as f64;
+        stage.note(format!("{share:.2} % of all packets of the run so far were lost"));
+    }
+    let least = if percent >= 30 { 99.9 } else { 100.0 };
+    stage.check("reads: answered, in %", reads.success(), Must::AtLeast(least));
+    stage.check("writes: answered, in %", writes.success(), Must::AtLeast(least));
+    if percent == 10 {
+        stage.check("the longest read, in ms", reads.max_ms, Must::AtMost(5_000.0));
+        stage.check("the longest write, in ms", writes.max_ms, Must::AtMost(5_000.0));
+        let most = if wire == "quic" { 1.1 } else { 0.5 };
+        stage.check("p99 of reads ÷ of the bare wire", reads.p99_ms / bare.p99_ms, Must::AtMost(most));
+        let attempts = (reads.attempts * reads.answered as f64 + writes.attempts * writes.answered as f64)
+            / (reads.answered + writes.answered).max(1) as f64;
+        stage.check("attempts a call", attempts, Must::AtMost(1.3));
+    }
+    if percent == 30 && wire == "quic" {
+        stage.check("p99 of reads, in ms", reads.p99_ms, Must::AtMost(150.0));
+    }
+    if percent > 0 {
+        let lost = arena.hosts.packets()?.lost;
+        stage.fired("packets lost since the suite began", lost as f64);
+    }
+    stage.close(&calls).await
+}
+
+/// A connection between the two hosts of the bare wire, made before anything is lost. The cluster's own certificates are its proof.
+async fn connect(arena: &Arena, stage: &Stage<'_>, wire: &str) -> Result<BareClient> {
+    let wire = if wire == "grpc" { Bare::Grpc } else { Bare::Quic };
+    let (client, server) = (credentials(stage, "n1")?, credentials(stage, "n2")?);
+    let node = server.node().clone();
+    let at = SocketAddr::from((arena.hosts.bare[1].address, 0));
+    let (bound, serving) = arena.bare[1]
+        .spawn(async move { wire.serve(&server, at).await })
+        .await?
+        .map_err(|e| anyhow!("{e}"))?;
+    arena.bare[1].spawn(serving);
+    let connecting = arena.bare[0].spawn(async move { wire.connect(&client, &node, bound).await });
+    connecting.await?.map_err(|error| anyhow!("the bare wire: {error}"))
+}
+
+fn credentials(stage: &Stage<'_>, id: &str) -> Result<Credentials> {
+    let read = |name: String| {
+        let path = stage.cluster.folder.join(name);
+        std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))
+    };
+    let now = homing_benches::since_epoch();
+    let (cluster, id) = ("homing.local".parse()?, NodeId::new(id)?);
+    let (ca, certificate, key) =
+        (read("ca.pem".into())?, read(format!("{id}.pem"))?, read(format!("{id}.key"))?);
+    Ok(Credentials::from_pem(cluster, id, &ca, &certificate, &key, now)?)
+}
+
+async fn bare_load(client: BareClient, rate: f64, lasts: Duration) -> Figures {
+    let began = Instant::now();
+    let bytes = Bytes::from(vec![b'v'; VALUE]);
+    let (mut calls, client) = (JoinSet::new(), Arc::new(client));
+    for i in 0.. {
+        let due = Duration::from_secs_f64(f64::from(i) / rate);
+        if due >= lasts {
+            break;
+        }
+        sleep_until(began + due).await;
+        let (client, bytes) = (Arc::clone(&client), bytes.clone());
+        calls.spawn(async move {
+            let came = timeout(PATIENCE, client.echo(bytes)).await.is_ok_and(|echo| echo.is_ok());
+            came.then(|| began.elapsed().saturating_sub(due))
+        });
+    }
+    let ended = calls.join_all().await;
+    let took: Vec<_> = ended.iter().flatten().copied().collect();
+    let lost = ended.len() - took.len();
+    Figures::of_times(took, lost)
+}

@@ -1,0 +1,139 @@
+//! More than the cluster can do. Each node has a share of a processor, so that the load has one to itself and the nodes are what is short.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use crate::figures::Figures;
+use crate::kv::Ended;
+use crate::load::{Done, Entry, Offer};
+use crate::quota::Quota;
+use crate::report::{CaseReport, Must};
+use crate::stage::{Arena, Stage, as_it_is};
+
+/// Of one processor, for each node, in per cent.
+const SHARE: u32 = 16;
+
+/// The time of each call: an answer later than that is none.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// What the search for the peak begins with, in calls a second, and what each step multiplies it by.
+const FIRST: f64 = 300.0;
+const STEP: f64 = 1.25;
+const STEPS: u32 = 16;
+
+/// 1.5 times and twice what the cluster can do.
+pub(crate) async fn overload(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    let (mut stage, quotas) = short(arena, case, wire).await?;
+    let mut calls = Vec::new();
+    let peak = peak(&mut stage, &mut calls).await?;
+    for times in [1.5, 2.0] {
+        let lasts = Duration::from_secs(arena.or_quick(20, 6));
+        let offered = stage.load(offer(&stage, peak * times, lasts))?.done().await?;
+        // The first second is the way there.
+        let goodput = goodput(&offered, Duration::from_secs(1), lasts);
+        stage.class(&format!("{times} × peak"), Figures::of(&offered));
+        stage.check(format!("goodput at {times} × ÷ peak"), goodput / peak, Must::AtLeast(0.8));
+        calls.extend(offered);
+        sleep(Duration::from_secs(2)).await;
+    }
+    end(stage, quotas, calls).await
+}
+
+/// 80 %, then twice the peak for 10 s, then 80 % again: how long until it is as if nothing had been?
+pub(crate) async fn trigger(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    let (mut stage, quotas) = short(arena, case, wire).await?;
+    let mut calls = Vec::new();
+    let peak = peak(&mut stage, &mut calls).await?;
+    sleep(Duration::from_secs(2)).await;
+    let (calm, trigger, after) = (Duration::from_secs(10), Duration::from_secs(10), Duration::from_secs(20));
+    let load = stage.load(offer(&stage, 0.8 * peak, calm + trigger + after))?;
+    sleep(calm).await;
+    load.pace(2.0 / 0.8);
+    sleep(trigger).await;
+    load.pace(1.0);
+    let over = load.now();
+    let offered = load.done().await?;
+    let before = goodput(&offered, Duration::from_secs(2), calm);
+    let second = Duration::from_secs(1);
+    // From the end of the trigger on, second by second: the first after which none falls short.
+    let windows =
+        (0_u32..).map(|i| over + i * second).take_while(|from| *from + second < calm + trigger + after);
+    let short =
+        windows.enumerate().filter(|(_, from)| goodput(&offered, *from, *from + second) < 0.95 * before);
+    let seconds = short.last().map_or(0, |(i, _)| i + 1);
+    let phase = |from: Duration, to: Duration| {
+        Figures::of(offered.iter().filter(|call| call.due >= from && call.due < to))
+    };
+    let phases = [
+        ("before", phase(Duration::ZERO, calm)),
+        ("trigger", phase(calm, over)),
+        ("after", phase(over, Duration::MAX)),
+    ];
+    for (name, figures) in phases {
+        stage.class(name, figures);
+    }
+    stage.check("seconds after the trigger until goodput is back at 95 %", seconds as f64, Must::AtMost(5.0));
+    calls.extend(offered);
+    end(stage, quotas, calls).await
+}
+
+async fn short<'a>(arena: &'a Arena, case: &str, wire: &'static str) -> Result<(Stage<'a>, Vec<Quota>)> {
+    let stage = Stage::open(arena, case, wire, as_it_is).await?;
+    let quotas = stage.cluster.nodes.iter().map(|node| {
+        let quota = Quota::new(arena.run, &format!("{case}-{}", node.id), SHARE)?;
+        quota.hold(node.pid()?)?;
+        Ok(quota)
+    });
+    let quotas = quotas.collect::<Result<_>>()?;
+    Ok((stage, quotas))
+}
+
+fn offer(stage: &Stage<'_>, rate: f64, lasts: Duration) -> Offer {
+    Offer { rate, deadline: DEADLINE, entry: Entry::All, connections: 16, unkeyed: 0, ..stage.offer(lasts) }
+}
+
+/// The most answers a second, over rates that rise until fewer than nine in ten are answered in time.
+async fn peak(stage: &mut Stage<'_>, calls: &mut Vec<Done>) -> Result<f64> {
+    let lasts = Duration::from_secs(stage.arena.or_quick(5, 2));
+    let (mut rate, mut peak) = (FIRST, 0.0_f64);
+    for _ in 0..STEPS {
+        let offered = stage.load(offer(stage, rate, lasts))?.done().await?;
+        let goodput = goodput(&offered, Duration::from_millis(500), lasts);
+        stage.note(format!("offered {rate:.0}/s: {goodput:.0}/s answered"));
+        calls.extend(offered);
+        peak = peak.max(goodput);
+        if goodput < 0.9 * rate {
+            break;
+        }
+        rate *= STEP;
+    }
+    sleep(Duration::from_secs(2)).await;
+    Ok(peak)
+}
+
+/// Calls due in this time that were answered in time, a second.
+fn goodput(calls: &[Done], from: Duration, to: Duration) -> f64 {
+    let good = |call: &&Done| {
+        call.due >= from && call.due < to && matches!(call.ended, Ended::Answered(_)) && call.took <= DEADLINE
+    };
+    calls.iter().filter(good).count() as f64 / (to - from).as_secs_f64()
+}
+
+async fn end(mut stage: Stage<'_>, quotas: Vec<Quota>, mut calls: Vec<Done>) -> Result<CaseReport> {
+    let throttled: u64 = quotas.iter().map(Quota::throttled).sum();
+    drop(quotas);
+    stage.fired("times a node was held back", throttled as f64);
+    calls.sort_by_key(|call| call.due);
+    let mut report = stage.close(&calls).await?;
+    if let Some(found) = &report.copies {
+        let share = 100.0 * found.late as f64 / found.executed.max(1) as f64;
+        report.checks.push(crate::report::Check::new(
+            "writes executed for callers who were gone, in %",
+            share,
+            Must::AtMost(1.0),
+        ));
+    }
+    Ok(report)
+}

@@ -1,0 +1,85 @@
+//! Gray nodes: they live, and take far longer than others.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use crate::figures::Figures;
+use crate::kv::Asked;
+use crate::load::{Done, Entry, Load, Offer};
+use crate::quota::Quota;
+use crate::relay::Relay;
+use crate::report::{CaseReport, Must};
+use crate::stage::{Arena, Stage, as_it_is};
+
+const VICTIM: usize = 1;
+const STEADY: Duration = Duration::from_secs(5);
+
+/// A node that gets 5 % of a processor.
+pub(crate) async fn cpu(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    let mut stage = Stage::open(arena, case, wire, as_it_is).await?;
+    let load = start(&stage)?;
+    sleep(STEADY).await;
+    let quota = Quota::new(arena.run, case, 5)?;
+    quota.hold(stage.cluster.nodes[VICTIM].pid()?)?;
+    let from = load.now();
+    let calls = load.done().await?;
+    let throttled = quota.throttled();
+    drop(quota);
+    judge(&mut stage, &calls, from);
+    stage.fired("times it was held back", throttled as f64);
+    stage.close(&calls).await
+}
+
+/// A node to which all others have 100 ms each way, by a relay before it.
+pub(crate) async fn link(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    const NODE: u16 = 7_400;
+    const RELAY: u16 = 7_500;
+    let address = arena.hosts.nodes[VICTIM].address;
+    let by_relay = |node: usize, config: &mut toml::Table| {
+        if node != VICTIM {
+            config["nodes"][VICTIM]["address"] = format!("{address}:{RELAY}").into();
+        }
+    };
+    let runtime = arena.hosts.nodes[VICTIM].runtime()?;
+    let (listen, to) = (SocketAddr::from((address, RELAY)), SocketAddr::from((address, NODE)));
+    let relay = runtime.spawn(async move { Relay::start(wire, listen, to).await }).await?;
+    let mut stage = Stage::open(arena, case, wire, by_relay).await?;
+    let load = start(&stage)?;
+    sleep(STEADY).await;
+    let (from, before) = (load.now(), relay.requests_passed());
+    relay.delay(Duration::from_millis(100));
+    let calls = load.done().await?;
+    judge(&mut stage, &calls, from);
+    let unit = if wire == "quic" { "datagrams" } else { "bytes" };
+    stage.fired(&format!("{unit} that came late"), (relay.requests_passed() - before) as f64);
+    relay.delay(Duration::ZERO);
+    let report = stage.close(&calls).await;
+    drop(relay);
+    runtime.shutdown_background();
+    report
+}
+
+fn start(stage: &Stage<'_>) -> Result<Load> {
+    let lasts = STEADY + Duration::from_secs(stage.arena.or_quick(20, 6));
+    stage.load(Offer { entry: Entry::AllBut(VICTIM), ..stage.offer(lasts) })
+}
+
+fn judge(stage: &mut Stage<'_>, calls: &[Done], from: Duration) {
+    let reads = |since: Duration, until: Duration| {
+        Figures::of(
+            calls.iter().filter(|call| call.asked == Asked::Read && call.due >= since && call.due < until),
+        )
+    };
+    let steady = stage.class("reads before", reads(Duration::from_secs(1), from));
+    let during = stage.class("reads", reads(from, Duration::MAX));
+    let writes = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && call.due >= from));
+    let writes = stage.class("writes", writes);
+    stage.all_answered("reads", &during);
+    stage.all_answered("writes", &writes);
+    let ratio = during.p99_ms / steady.p99_ms;
+    stage.note(format!("p99 of reads ÷ before: {ratio:.2}; p99.9: {:.2}", during.p999_ms / steady.p999_ms));
+    stage.check("attempts a read", during.attempts, Must::AtMost(1.2));
+}

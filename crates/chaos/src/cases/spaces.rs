@@ -1,0 +1,95 @@
+//! What some own can't be served: all spaces of one node, or one space of many.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+use crate::figures::Figures;
+use crate::kv::Asked;
+use crate::load::{Done, Entry, Offer};
+use crate::report::{CaseReport, Must};
+use crate::stage::{Arena, Stage, is_read};
+
+/// A node is there, and its service hangs up on each connection. All others can still read what it has copies of, and write what
+/// it has none of.
+pub(crate) async fn failing_owner(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    const VICTIM: usize = 1;
+    let runtime = arena.hosts.nodes[VICTIM].runtime()?;
+    let (counted, refused) = std::sync::mpsc::channel();
+    let service = SocketAddr::from(([127, 0, 0, 1], 7_300));
+    runtime.spawn(async move {
+        let listener = TcpListener::bind(service).await.expect("a new host has free ports");
+        while let Ok((connection, _)) = listener.accept().await {
+            drop(connection);
+            let _ = counted.send(());
+        }
+    });
+    let mut stage = Stage::open(arena, case, wire, crate::stage::as_it_is).await?;
+    // It has written its share while it was well; now its service is another.
+    stage.cluster.nodes[VICTIM].kill()?;
+    stage.cluster.nodes[VICTIM].edit(|config| {
+        config.insert("service".to_owned(), service.to_string().into());
+        config.insert("service_dedupes".to_owned(), true.into());
+    })?;
+    stage.cluster.nodes[VICTIM].start()?;
+    stage.cluster.nodes[VICTIM].reaches_all().await?;
+    let offer = Offer {
+        entry: Entry::AllBut(VICTIM),
+        deadline: Duration::from_secs(3),
+        ..stage.offer(Duration::from_secs(arena.or_quick(20, 6)))
+    };
+    let calls = stage.load(offer)?.done().await?;
+    let there = |call: &Done| stage.spaces.owners[call.space].contain(VICTIM);
+    let elsewhere = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && !there(call)));
+    let with_copy = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && there(call)));
+    let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
+    stage.class("writes without a copy there", elsewhere.clone());
+    stage.class("writes with a copy there", with_copy);
+    stage.all_answered("reads", &reads);
+    stage.all_answered("writes without a copy there", &elsewhere);
+    stage.check("attempts a read", reads.attempts, Must::AtMost(1.2));
+    stage.fired("connections that its service closed", refused.try_iter().count() as f64);
+    runtime.shutdown_background();
+    stage.cluster.nodes[VICTIM].kill()?;
+    stage.cluster.nodes[VICTIM].edit(|config| drop(config.insert("service".to_owned(), "kv".into())))?;
+    stage.cluster.nodes[VICTIM].start()?;
+    stage.cluster.nodes[VICTIM].reaches_all().await?;
+    stage.close(&calls).await
+}
+
+/// One space is given to a node that isn't there: each call for it ends at its deadline. Its neighbours must not notice.
+pub(crate) async fn failing_space(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    const SPACE: usize = 0;
+    let mut stage = Stage::open(arena, case, wire, crate::stage::as_it_is).await?;
+    let phase = Duration::from_secs(arena.or_quick(15, 5));
+    let offer = Offer { deadline: Duration::from_secs(1), entry: Entry::All, ..stage.offer(2 * phase) };
+    let load = stage.load(offer)?;
+    sleep(phase).await;
+    let mended = stage.cluster.table(&stage.spaces.names[SPACE]).await?;
+    let mut failing = mended.clone();
+    failing["epoch"] = (mended["epoch"].as_u64().context("no epoch")? + 1).into();
+    failing["primary"] = "nobody".into();
+    failing["replicas"] = serde_json::json!([]);
+    stage.cluster.apply(&failing).await?;
+    let from = load.now();
+    let calls = load.done().await?;
+    let mut back = mended.clone();
+    back["epoch"] = (mended["epoch"].as_u64().context("no epoch")? + 2).into();
+    stage.cluster.apply(&back).await?;
+    let others = |since: Duration, until: Duration| {
+        let among = |call: &&Done| call.space != SPACE && call.due >= since && call.due < until;
+        Figures::of(calls.iter().filter(among).filter(|call| call.asked != Asked::UnkeyedWrite))
+    };
+    let before = stage.class("the others, before", others(Duration::from_secs(1), from));
+    let during = stage.class("the others", others(from, Duration::MAX));
+    let failed = calls.iter().filter(|call| call.space == SPACE && call.due >= from + Duration::from_secs(1));
+    let failed = stage.class("the one that fails", Figures::of(failed));
+    ensure!(failed.calls > 0, "nobody asked for the space that fails");
+    stage.fired("its calls that failed", (failed.calls - failed.answered) as f64);
+    stage.check("the others: failures", (during.calls - during.answered) as f64, Must::AtMost(0.0));
+    stage.note(format!("p99 of the others ÷ before: {:.2}", during.p99_ms / before.p99_ms));
+    stage.close(&calls).await
+}

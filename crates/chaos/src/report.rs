@@ -1,0 +1,78 @@
+//! What a run has found, as data.
+
+use serde::Serialize;
+
+use crate::copies::Found;
+use crate::figures::Figures;
+use crate::law::Law;
+
+/// One case on one wire.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CaseReport {
+    pub(crate) case: String,
+    pub(crate) wire: &'static str,
+    pub(crate) seconds: f64,
+    /// Figures by class of calls.
+    pub(crate) classes: Vec<(String, Figures)>,
+    /// Answers a second.
+    pub(crate) goodput: f64,
+    /// By the nodes' counters.
+    pub(crate) retries: f64,
+    pub(crate) hedges: f64,
+    pub(crate) hedges_won: f64,
+    pub(crate) relays: f64,
+    pub(crate) corrections: f64,
+    pub(crate) breakers_opened: f64,
+    pub(crate) connections_replaced: f64,
+    /// What shows that the faults were there.
+    pub(crate) fired: Vec<(String, f64)>,
+    pub(crate) copies: Option<Found>,
+    pub(crate) checks: Vec<Check>,
+    /// What else was seen.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A figure that must hold.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Check {
+    pub(crate) what: String,
+    pub(crate) value: f64,
+    pub(crate) must: Must,
+    pub(crate) met: bool,
+}
+
+/// How a figure is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Must {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Check {
+    pub(crate) fn new(what: impl Into<String>, value: f64, must: Must) -> Self {
+        let met = match must {
+            Must::AtMost(most) => value <= most,
+            Must::AtLeast(least) => value >= least,
+        };
+        Self { what: what.into(), value, must, met }
+    }
+}
+
+/// A whole run.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    pub(crate) machine: serde_json::Value,
+    pub(crate) commit: String,
+    pub(crate) quick: bool,
+    pub(crate) seconds: f64,
+    pub(crate) cases: Vec<CaseReport>,
+    /// The law of backoff, by wire.
+    pub(crate) backoff: Vec<(&'static str, Law)>,
+}
+
+impl CaseReport {
+    pub(crate) fn missed(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| !check.met)
+    }
+}

@@ -1,0 +1,84 @@
+//! Namespaces of its own for the whole run, so that nothing has to be removed: the kernel removes them with their last
+//! process, however that ended.
+//!
+//! The program starts itself once more, as the first process of new network, mount and process namespaces. The hosts of the
+//! network are made in there. When the one outside ends, by ctrl-C, by a crash or by kill -9, the kernel ends the one inside,
+//! and with the first process of its namespace all others, and the namespaces with them. Only the folder on the disk and control groups stay
+//! then; who comes next removes those whose process is gone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::quota;
+
+/// Tells the one inside its folder.
+const FOLDER: &str = "HOMING_CHAOS_FOLDER";
+
+/// The folder of the one inside; `None` outside.
+pub(crate) fn folder() -> Option<PathBuf> {
+    std::env::var_os(FOLDER).map(PathBuf::from)
+}
+
+/// Runs this program again in namespaces of its own, and ends as that does. `at` is where its folder is made.
+pub(crate) async fn run(at: &Path) -> Result<ExitCode> {
+    let id = std::process::id();
+    fs::create_dir_all(at)?;
+    remove_left(at);
+    let folder = at.join(format!("run-{id}"));
+    fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+    let mut inside = Command::new("setpriv")
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+            "--mount-proc",
+        ])
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(FOLDER, &folder)
+        .kill_on_drop(true)
+        .spawn()
+        .context("can't start `setpriv --pdeathsig KILL unshare …`")?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let code = tokio::select! {
+        status = inside.wait() => status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        _ = interrupted.recv() => 130,
+        _ = terminated.recv() => 143,
+    };
+    inside.kill().await?;
+    remove(&folder, id);
+    Ok(ExitCode::from(code))
+}
+
+/// Removes what a run has left whose process was killed with -9.
+fn remove_left(at: &Path) {
+    let Ok(entries) = fs::read_dir(at) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix("run-")).and_then(|id| id.parse().ok());
+        if let Some(id) = id.filter(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+            remove(&entry.path(), id);
+        }
+    }
+}
+
+fn remove(folder: &Path, id: u32) {
+    let _ = fs::remove_dir_all(folder);
+    quota::remove_all(id);
+}
+
+/// The process id that the one inside is known by outside.
+pub(crate) fn outer_id(folder: &Path) -> Option<u32> {
+    folder.file_name()?.to_str()?.strip_prefix("run-")?.parse().ok()
+}
