@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask tidy` and `cargo xtask sim`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `sim` and `chaos`.
 //!
 //! **Never knows** our crates: it reads manifests, `Cargo.lock`, sources and what cargo says of them, so
 //! that it builds in seconds and works while they don't compile.
@@ -44,20 +44,39 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Put real clusters on a real network through faults: `cargo xtask chaos --help` says more.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Go to the suite as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let clean = match Args::parse().command {
         Command::Test { fast } => test::run(fast)?,
         Command::Tidy => tidy::run()?,
-        Command::Sim { arguments } => return sim(&arguments),
+        Command::Sim { arguments } => return program("homing-sim", &arguments),
+        Command::Chaos { arguments } => {
+            // What it runs is built by itself, as a user builds it.
+            let built =
+                cargo_command(&["build", "--quiet", "--release", "--package", "homing-node"]).status()?;
+            return if built.success() { program("homing-chaos", &arguments) } else { Ok(ExitCode::FAILURE) };
+        }
     };
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The simulation is a program of its own, since this one knows none of our crates. It is built optimised: that is most of its speed.
-fn sim(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let cargo = ["run", "--quiet", "--release", "--package", "homing-sim", "--"];
-    let status = std::process::Command::new(env!("CARGO")).args(cargo).args(arguments).status()?;
+/// Runs a program of its own, since this one knows none of our crates. It is built optimised: that is most of its speed.
+fn program(package: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let mut command = cargo_command(&["run", "--quiet", "--release", "--package", package, "--"]);
+    let status = command.args(arguments).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn cargo_command(arguments: &[&str]) -> std::process::Command {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(arguments);
+    cargo
 }

@@ -104,10 +104,6 @@ impl Found {
             self.examples.push(example);
         }
     }
-
-    pub(crate) const fn is_good(&self) -> bool {
-        self.lost == 0 && self.twice == 0 && self.different == 0
-    }
 }
 
 /// What this node itself holds of a space.

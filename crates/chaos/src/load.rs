@@ -11,7 +11,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cluster::{Cluster, Owners};
 use crate::kv::{Asked, Ended, Kv};
@@ -125,6 +125,8 @@ struct Controls {
     pace: AtomicU64,
     answered: AtomicU64,
     stopped: AtomicBool,
+    /// Calls under way, by the node that they entered at.
+    under_way: Vec<AtomicUsize>,
 }
 
 /// Makes keys differ from load to load.
@@ -148,15 +150,27 @@ impl Load {
             pace: AtomicU64::new(1_000),
             answered: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            under_way: clients.iter().map(|_| AtomicUsize::new(0)).collect(),
         });
         let began = Instant::now();
         let all = runtime.spawn(drive(clients, Arc::clone(spaces), offer, began, Arc::clone(&controls)));
         Ok(Self { began, controls, all })
     }
 
-    /// From now on nobody enters at this node.
-    pub(crate) fn avoid(&self, node: usize) {
-        self.controls.avoid.store(node, Ordering::Relaxed);
+    /// From now on nobody enters at this node. Ends when all that entered there has ended, since nobody else could bring
+    /// them an answer.
+    pub(crate) async fn avoid(&self, node: usize) {
+        self.controls.avoid.store(node, Ordering::SeqCst);
+        // What was about to enter has entered by then.
+        sleep(Duration::from_millis(50)).await;
+        while self.controls.under_way[node].load(Ordering::SeqCst) > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// From now on calls enter at all nodes again.
+    pub(crate) fn avoid_nobody(&self) {
+        self.controls.avoid.store(NOBODY, Ordering::SeqCst);
     }
 
     /// From now on calls come at this share of the rate.
@@ -211,10 +225,10 @@ async fn drive(
         let space = offer.spaces[i % offer.spaces.len()];
         let avoid = controls.avoid.load(Ordering::Relaxed);
         let may: Vec<_> = entries[space].iter().copied().filter(|node| *node != avoid).collect();
-        if let Some(entry) = may.get(i / offer.spaces.len() % may.len().max(1)) {
-            let (kv, spaces, controls) =
-                (clients[*entry].clone(), Arc::clone(&spaces), Arc::clone(&controls));
+        if let Some(&entry) = may.get(i / offer.spaces.len() % may.len().max(1)) {
+            let (kv, spaces, controls) = (clients[entry].clone(), Arc::clone(&spaces), Arc::clone(&controls));
             let deadline = offer.deadline;
+            controls.under_way[entry].fetch_add(1, Ordering::SeqCst);
             calls.spawn(async move {
                 let (name, value) = (&spaces.names[space], &spaces.value);
                 let key = format!("{load}-{i}");
@@ -223,6 +237,7 @@ async fn drive(
                     Asked::Write => kv.write(name, &key, value.clone(), true, deadline).await,
                     Asked::UnkeyedWrite => kv.write(name, &key, value.clone(), false, deadline).await,
                 };
+                controls.under_way[entry].fetch_sub(1, Ordering::SeqCst);
                 let took = began.elapsed().saturating_sub(due);
                 controls.answered.fetch_add(matches!(ended, Ended::Answered(_)).into(), Ordering::Relaxed);
                 Done { due, took, asked, space, key, ended }

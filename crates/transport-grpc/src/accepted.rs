@@ -89,7 +89,7 @@ struct Opened {
 }
 
 async fn open(tcp: TcpStream, shared: &Shared) -> io::Result<Opened> {
-    tcp.set_nodelay(true)?;
+    settings::tcp(&tcp)?;
     let mut tls = match shared.tls.accept(tcp).into_fallible().await {
         Ok(tls) => tls,
         Err((error, mut tcp)) => {

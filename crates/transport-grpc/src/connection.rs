@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use crate::fault::{self, End};
 use crate::incoming::Incoming;
 use crate::keepalive::Keepalive;
+use crate::nudge::Nudge;
 use crate::upload::Upload;
 
 /// One HTTP/2 connection to one peer.
@@ -55,6 +56,8 @@ impl GrpcConnection {
         let driver = Driver {
             wire,
             keepalive,
+            nudge: Nudge::new(),
+            all_places: places.available_permits(),
             h2: Some(h2.clone()),
             places: Arc::clone(&places),
             end: end_sender,
@@ -161,6 +164,9 @@ impl Connection for GrpcConnection {
 struct Driver<T> {
     wire: h2::client::Connection<T, Bytes>,
     keepalive: Keepalive,
+    nudge: Nudge,
+    /// How many places there are; if one is taken, a reply is awaited.
+    all_places: usize,
     /// Held only as long as the connection is: h2 closes when nobody can send.
     h2: Option<SendRequest<Bytes>>,
     places: Arc<Semaphore>,
@@ -179,6 +185,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             if self.keepalive.poll_lost(cx).is_ready() {
                 return Poll::Ready(End::Silent);
+            }
+            let waiting = self.places.available_permits() < self.all_places;
+            if self.nudge.poll_due(waiting, self.keepalive.heard(), cx).is_ready() {
+                self.keepalive.probe(cx);
+                // Its timer runs on.
+                cx.waker().wake_by_ref();
             }
             // A GOAWAY shows nowhere else while requests are running.
             if self.h2.as_mut().is_some_and(|h2| matches!(h2.poll_ready(cx), Poll::Ready(Err(_)))) {

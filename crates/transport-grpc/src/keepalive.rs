@@ -63,8 +63,13 @@ impl Keepalive {
         }
     }
 
+    /// When the peer was heard last.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard.last()
+    }
+
     /// h2 has one ping under way at a time; while the last is unanswered, there is nothing to add.
-    fn probe(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn probe(&mut self, cx: &mut Context<'_>) {
         let _ = self.pings.poll_pong(cx);
         let _ = self.pings.send_ping(Ping::opaque());
     }

@@ -16,6 +16,7 @@ mod fault;
 mod incoming;
 mod keepalive;
 mod listener;
+mod nudge;
 mod pump;
 mod settings;
 mod transport;

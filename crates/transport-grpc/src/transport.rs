@@ -111,7 +111,7 @@ impl Transport for GrpcTransport {
 async fn connect(peer: &Peer) -> Result<TcpStream, SendError> {
     let tcp = TcpStream::connect(&peer.address).await;
     let tcp = tcp.map_err(|error| unreachable(peer, fault::io(&error)))?;
-    tcp.set_nodelay(true).map_err(|error| unreachable(peer, fault::io(&error)))?;
+    settings::tcp(&tcp).map_err(|error| unreachable(peer, fault::io(&error)))?;
     Ok(tcp)
 }
 

@@ -186,6 +186,11 @@ pub(crate) const HOUSE: &[Room] = &[
         ],
         builds: &[],
     },
+    Room {
+        name: "homing-chaos",
+        imports: &["homing", "homing-kv", "homing-benches"],
+        builds: &[Build { features: Features::All, never: &["ring"] }],
+    },
     Room { name: "xtask", imports: &[], builds: &[] },
 ];
 

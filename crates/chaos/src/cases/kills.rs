@@ -21,15 +21,13 @@ pub(crate) async fn kill(arena: &Arena, case: &str, wire: &'static str) -> Resul
     sleep(Duration::from_secs(1)).await;
     for i in 0..kills as usize {
         let victim = i % stage.cluster.nodes.len();
-        load.avoid(victim);
-        // Until then what entered there has been answered, or nearly all of it.
-        sleep(Duration::from_millis(200)).await;
+        load.avoid(victim).await;
         stage.cluster.nodes[victim].kill()?;
         sleep(Duration::from_millis(300)).await;
         stage.cluster.nodes[victim].start()?;
         stage.cluster.nodes[victim].reaches_all().await?;
     }
-    load.avoid(usize::MAX);
+    load.avoid_nobody();
     sleep(Duration::from_secs(1)).await;
     load.stop();
     let calls = load.done().await?;

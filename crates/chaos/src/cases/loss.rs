@@ -10,11 +10,15 @@ use homing::NodeId;
 use homing::tls::Credentials;
 use homing_benches::{Bare, BareClient};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::figures::Figures;
+use crate::load::Done;
 use crate::report::{CaseReport, Must};
 use crate::stage::{Arena, Stage, VALUE, as_it_is, is_keyed_write, is_read};
+
+/// For so long all is well, so that connections stand, as that of the bare wire does.
+const WARM_UP: Duration = Duration::from_secs(3);
 
 /// What bare calls wait for their echo at most.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,13 +28,18 @@ pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: 
     let much = percent >= 10;
     let lasts = Duration::from_secs(if much { arena.or_quick(60, 15) } else { arena.or_quick(20, 6) });
     let bare = connect(arena, &stage, wire).await?;
+    let offer = stage.offer(WARM_UP + lasts);
+    let rate = offer.rate;
+    let load = stage.load(offer)?;
+    sleep(WARM_UP).await;
     arena.hosts.lose(percent * 10)?;
-    let offer = stage.offer(lasts);
-    let beside = arena.bare[0].spawn(bare_load(bare, offer.rate, lasts));
-    let calls = stage.load(offer)?.done().await?;
+    let from = load.now();
+    let beside = arena.bare[0].spawn(bare_load(bare, rate, lasts));
+    let calls = load.done().await?;
     let bare = beside.await?;
-    let reads = stage.class("reads, one hop", Figures::of(calls.iter().filter(is_read)));
-    let writes = stage.class("writes", Figures::of(calls.iter().filter(is_keyed_write)));
+    let since = |call: &&Done| call.due >= from;
+    let reads = stage.class("reads, one hop", Figures::of(calls.iter().filter(since).filter(is_read)));
+    let writes = stage.class("writes", Figures::of(calls.iter().filter(since).filter(is_keyed_write)));
     let bare = stage.class("bare wire, one connection", bare);
     if percent > 0 {
         let lost = arena.hosts.packets()?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+use crate::cluster::NOBODY;
 use crate::figures::Figures;
 use crate::kv::Asked;
 use crate::load::{Done, Entry, Offer};
@@ -63,7 +64,14 @@ pub(crate) async fn failing_owner(arena: &Arena, case: &str, wire: &'static str)
 /// One space is given to a node that isn't there: each call for it ends at its deadline. Its neighbours must not notice.
 pub(crate) async fn failing_space(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
     const SPACE: usize = 0;
-    let mut stage = Stage::open(arena, case, wire, crate::stage::as_it_is).await?;
+    let with_nobody = |_: usize, config: &mut toml::Table| {
+        let node = [("id", NOBODY), ("address", "10.77.0.99:7400"), ("transport", wire)];
+        let mut node: toml::Table =
+            node.map(|(key, value)| (key.to_owned(), value.into())).into_iter().collect();
+        node.insert("weight".to_owned(), 0.into());
+        config["nodes"].as_array_mut().expect("a list of nodes").push(node.into());
+    };
+    let mut stage = Stage::open(arena, case, wire, with_nobody).await?;
     let phase = Duration::from_secs(arena.or_quick(15, 5));
     let offer = Offer { deadline: Duration::from_secs(1), entry: Entry::All, ..stage.offer(2 * phase) };
     let load = stage.load(offer)?;
@@ -71,7 +79,7 @@ pub(crate) async fn failing_space(arena: &Arena, case: &str, wire: &'static str)
     let mended = stage.cluster.table(&stage.spaces.names[SPACE]).await?;
     let mut failing = mended.clone();
     failing["epoch"] = (mended["epoch"].as_u64().context("no epoch")? + 1).into();
-    failing["primary"] = "nobody".into();
+    failing["primary"] = NOBODY.into();
     failing["replicas"] = serde_json::json!([]);
     stage.cluster.apply(&failing).await?;
     let from = load.now();
