@@ -58,6 +58,13 @@ struct Pooled {
     unanswered: AtomicU32,
 }
 
+impl Pooled {
+    /// Whether nothing seems to move on it.
+    fn is_doubted(&self, stuck_after: u32) -> bool {
+        self.unanswered.load(Ordering::Relaxed) >= stuck_after
+    }
+}
+
 #[derive(Default)]
 struct PeerState {
     payload: Mutex<Vec<Arc<Pooled>>>,
@@ -77,13 +84,17 @@ impl PeerState {
         }
     }
 
-    /// An open connection in turn, and how many there are. Closed ones are dropped on the way.
-    fn pick(&self, lane: Lane) -> (Option<Arc<Pooled>>, usize) {
+    /// An open connection in turn, and how many there are without those in doubt: one of these is better than none. Closed
+    /// ones are dropped on the way.
+    fn pick(&self, lane: Lane, stuck_after: u32) -> (Option<Arc<Pooled>>, usize) {
         let mut open = self.lane(lane).lock();
         open.retain(|pooled| pooled.connection.is_open());
+        // Those in doubt last.
+        open.sort_by_key(|pooled| pooled.is_doubted(stuck_after));
+        let sound = open.iter().filter(|pooled| !pooled.is_doubted(stuck_after)).count();
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let picked = turn.checked_rem(open.len()).map(|index| Arc::clone(&open[index]));
-        (picked, open.len())
+        let among = if sound > 0 { sound } else { open.len() };
+        (turn.checked_rem(among).map(|index| Arc::clone(&open[index])), sound)
     }
 }
 
@@ -142,22 +153,13 @@ impl Pool {
         result
     }
 
-    /// Takes a connection out on which nothing moves, though it stands: what is under way there may still end, and what comes
-    /// gets another.
-    fn unanswered(&self, node: &Node, lane: Lane, pooled: &Arc<Pooled>) {
+    /// A connection on which nothing moves, though it stands, is replaced as soon as another stands. Until then it goes on:
+    /// where many packets are lost it is slow, and a new one can't be had for the same reason.
+    fn unanswered(self: &Arc<Self>, node: &Node, lane: Lane, pooled: &Pooled) {
         let in_a_row = pooled.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-        if in_a_row < self.options.stuck_after {
-            return;
-        }
-        let peer = self.peer(&node.id);
-        let mut open = peer.lane(lane).lock();
-        let before = open.len();
-        open.retain(|other| !Arc::ptr_eq(other, pooled));
-        if open.len() < before {
-            if let Some(wire) = self.wires.get(node.wire.as_str()) {
-                wire.counters.stuck.increment(1);
-            }
-            tracing::info!(node = %node.id, in_a_row, "a connection without replies is replaced");
+        if in_a_row == self.options.stuck_after {
+            tracing::info!(node = %node.id, in_a_row, "a connection without replies is to be replaced");
+            drop(self.dial(node, lane));
         }
     }
 
@@ -183,7 +185,7 @@ impl Pool {
     }
 
     async fn connection(self: &Arc<Self>, node: &Node, lane: Lane) -> Dialled {
-        let (open, count) = self.peer(&node.id).pick(lane);
+        let (open, count) = self.peer(&node.id).pick(lane, self.options.stuck_after);
         if let Some(pooled) = open {
             if count < self.wanted(lane) && !self.failed_lately(&node.id) {
                 drop(self.dial(node, lane));
@@ -219,18 +221,29 @@ impl Pool {
 
     async fn dial_now(&self, peer: Peer, wire: &str, lane: Lane) -> Dialled {
         let state = self.peer(&peer.node);
-        let dialled = match state.pick(lane) {
+        let stuck_after = self.options.stuck_after;
+        let dialled = match state.pick(lane, stuck_after) {
             // Who found none just before the last dial ended needs no other.
             (Some(open), count) if count >= self.wanted(lane) => Ok(open),
             _ => self.connect(&peer, wire, lane).await.inspect(|pooled| {
-                state.lane(lane).lock().push(Arc::clone(pooled));
+                let mut open = state.lane(lane).lock();
+                let before = open.len();
+                open.retain(|other| !other.is_doubted(stuck_after));
+                self.replaced(wire, before - open.len());
+                open.push(Arc::clone(pooled));
             }),
         };
         let failed = dialled.is_err().then(Instant::now);
         *state.dial_failed.lock() = failed;
         // One more connection that can't be had says nothing against a peer that the others reach.
-        *state.failed.lock() = failed.filter(|_| state.pick(lane).0.is_none());
+        *state.failed.lock() = failed.filter(|_| state.pick(lane, stuck_after).1 == 0);
         dialled
+    }
+
+    fn replaced(&self, wire: &str, connections: usize) {
+        if let Some(wire) = self.wires.get(wire) {
+            wire.counters.stuck.increment(connections as u64);
+        }
     }
 
     async fn connect(&self, peer: &Peer, wire: &str, lane: Lane) -> Dialled {
@@ -266,7 +279,7 @@ impl Pool {
 /// An attempt that waits for its reply. One that ends without any, given up or timed out, speaks against its connection, if
 /// it had a fair time.
 struct Waiting<'a> {
-    pool: &'a Pool,
+    pool: &'a Arc<Pool>,
     node: &'a Node,
     lane: Lane,
     pooled: &'a Arc<Pooled>,
@@ -313,8 +326,10 @@ mod tests {
     struct Idle {
         dials: Arc<AtomicUsize>,
         lost: Arc<AtomicBool>,
-        /// How long a dial takes.
+        /// How long a dial takes: the first, and each later one, if that is another time.
         distance: Duration,
+        later: Duration,
+        refuses: Arc<AtomicBool>,
         sent: Arc<Mutex<Vec<Head>>>,
     }
 
@@ -324,9 +339,12 @@ mod tests {
         }
 
         fn dial<'a>(&'a self, _: &'a Peer, _: Lane) -> BoxFuture<'a, Result<Arc<dyn Connection>, SendError>> {
-            self.dials.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async {
-                tokio::time::sleep(self.distance).await;
+            let dials = self.dials.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                tokio::time::sleep(if dials == 0 { self.distance } else { self.later }).await;
+                if self.refuses.load(Ordering::Relaxed) {
+                    return Err(SendError::not_sent(SendErrorKind::Unreachable, "refused"));
+                }
                 Ok(Arc::new(self.clone()) as Arc<dyn Connection>)
             })
         }
@@ -396,17 +414,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_without_replies_is_replaced() {
-        let (node, wire) = (node(), Idle::default());
+    async fn a_connection_without_replies_is_replaced_once_another_stands() {
+        const DIAL: Duration = FAIR_TIME.saturating_mul(10);
+        let (node, wire) = (node(), Idle { later: DIAL, ..Idle::default() });
         let id = node.id.clone();
         let options = PoolOptions { connections: 1, stuck_after: 3, ..PoolOptions::default() };
         let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], options));
-        for (attempt, dials) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
-            let sending = |patience| {
-                let head = Head::of(Kind::Direct(id.clone()));
-                let request = http::Request::new(Body::empty());
-                pool.send(&node, Lane::Payload, head, request, Instant::now() + patience)
-            };
+        let sending = |patience| {
+            let head = Head::of(Kind::Direct(id.clone()));
+            let request = http::Request::new(Body::empty());
+            pool.send(&node, Lane::Payload, head, request, Instant::now() + patience)
+        };
+        for attempt in 1..=5 {
             let hurried = sending(FAIR_TIME / 2).await;
             assert_eq!(hurried.unwrap_err().sent, Sent::MaybeSent, "it says nothing of the connection");
             let patience = 2 * FAIR_TIME;
@@ -416,7 +435,30 @@ mod tests {
                 let given_up = tokio::time::timeout(FAIR_TIME, sending(patience)).await;
                 assert!(given_up.is_err(), "nobody waits any more");
             }
+            tokio::task::yield_now().await;
+            let dials = if attempt < 3 { 1 } else { 2 };
             assert_eq!(wire.dials.load(Ordering::Relaxed), dials, "attempt {attempt}");
+            assert_eq!(wire.sent.lock().len(), 2 * attempt, "the old one serves until another stands");
         }
+        let peer = pool.peer(&id);
+        assert!(peer.payload.lock().iter().all(|pooled| pooled.is_doubted(3)));
+        tokio::time::sleep(DIAL).await;
+        let open = peer.payload.lock();
+        assert!(open.len() == 1 && !open[0].is_doubted(3), "the new one alone is left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_with_a_connection_in_doubt_is_suspect_once_no_other_can_be_had() {
+        let (node, wire) = (node(), Idle::default());
+        let options = PoolOptions { connections: 1, stuck_after: 1, ..PoolOptions::default() };
+        let pool = Arc::new(Pool::new(vec![Arc::new(wire.clone())], options));
+        assert!(matches!(pool.dial(&node, Lane::Payload).await, Some(Ok(_))));
+        wire.refuses.store(true, Ordering::Relaxed);
+        let head = Head::of(Kind::Direct(node.id.clone()));
+        let reply_by = Instant::now() + 2 * FAIR_TIME;
+        pool.send(&node, Lane::Payload, head, http::Request::new(Body::empty()), reply_by).await.unwrap_err();
+        tokio::task::yield_now().await;
+        assert!(pool.is_suspect(&node));
+        assert!(pool.peer(&node.id).pick(Lane::Payload, 1).0.is_some(), "and yet it is not given up");
     }
 }
