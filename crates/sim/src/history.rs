@@ -120,6 +120,12 @@ pub fn versions(ops: &[Op]) -> Verdict {
             Some(_) => {}
         }
     }
+    let writes = || ops.iter().filter(|op| matches!(op.what, What::Write(_)) && op.version.is_some());
+    for (i, write) in writes().enumerate() {
+        if let Some(other) = writes().skip(i + 1).find(|other| other.version == write.version) {
+            return Verdict::Broken(format!("{write:?} and {other:?} have one version"));
+        }
+    }
     for before in ops {
         let Some(ended) = before.ended else { continue };
         for after in ops.iter().filter(|after| after.began > ended && after.ended.is_some()) {
@@ -204,6 +210,9 @@ mod tests {
         let claimed = vec![write(0, 9, 7, 2), read(1, 2, Some(7), 1)];
         assert_eq!(search(&claimed), Verdict::Linearizable);
         assert!(matches!(versions(&claimed), Verdict::Broken(_)));
+        let alike = vec![write(0, 9, 7, 1), write(1, 8, 8, 1)];
+        assert_eq!(search(&alike), Verdict::Linearizable);
+        assert!(matches!(versions(&alike), Verdict::Broken(_)));
         // Versions without values: two writes whose order two reads see differently, at the same time.
         let seen = vec![
             write(0, 9, 7, 1),

@@ -67,12 +67,14 @@ async fn play(plan: Plan, story: Story, oracle: Oracle) -> Report {
     let mut faults = JoinSet::new();
     let mut fired: BTreeMap<&'static str, u64> = BTreeMap::new();
     for fault in plan.faults.clone() {
-        *fired.entry(fault.kind.name()).or_default() += 1;
-        faults.spawn(happen(Arc::clone(&load), Arc::clone(&world), began, fault));
+        let (load, world, name) = (Arc::clone(&load), Arc::clone(&world), fault.kind.name());
+        faults.spawn(async move { happen(load, world, began, fault).await.then_some(name) });
     }
     let watching = tokio::spawn(watch(Arc::clone(&world)));
     callers.join_all().await;
-    faults.join_all().await;
+    for name in faults.join_all().await.into_iter().flatten() {
+        *fired.entry(name).or_default() += 1;
+    }
     world.restart();
     story.tell("all is mended");
     let calls = load.calls();
@@ -113,7 +115,8 @@ async fn watch(world: Arc<World>) {
     }
 }
 
-async fn happen(load: Arc<Load>, world: Arc<World>, began: Instant, fault: Fault) {
+/// Lets a fault begin, and end. Tells whether it was one: there may be nobody to promote, and nothing to change.
+async fn happen(load: Arc<Load>, world: Arc<World>, began: Instant, fault: Fault) -> bool {
     sleep_until(began + fault.at).await;
     world.story.tell(&fault);
     let network = &world.network;
@@ -178,12 +181,15 @@ async fn happen(load: Arc<Load>, world: Arc<World>, began: Instant, fault: Fault
         }
         FaultKind::Clock { node, forward, by } => world.set_clock(node, forward, by),
         FaultKind::Promote { space, told } => {
-            world.promote(space, told, drawn()).await;
+            let promoted = world.promote(space, told, drawn()).await;
             load.owners_hold(space);
+            return promoted;
         }
         FaultKind::InSync { space, told } => {
-            world.change_in_sync(space, told, drawn());
+            let changed = world.change_in_sync(space, told, drawn());
             load.owners_hold(space);
+            return changed;
         }
     }
+    true
 }

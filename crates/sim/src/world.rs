@@ -303,14 +303,14 @@ impl World {
     }
 
     /// An in-sync replica becomes the primary: handed over if the primary can be asked, or unasked when its grant is over.
-    /// Where grants don't end, nobody asks.
-    pub(crate) async fn promote(&self, space: usize, told: u32, mut rng: StdRng) {
+    /// Where grants don't end, nobody asks. Tells whether one did.
+    pub(crate) async fn promote(&self, space: usize, told: u32, mut rng: StdRng) -> bool {
         self.authority.until_it_speaks().await;
         sleep(ROUND_TRIP).await;
         let (epoch, owners) = self.authority.newest(space);
         let (old, in_sync, catching_up) = numbers_of(&owners);
         if in_sync.is_empty() {
-            return;
+            return false;
         }
         let next = in_sync[rng.random_range(0..in_sync.len())];
         let mut others: Vec<_> = in_sync.into_iter().filter(|node| *node != next).collect();
@@ -323,7 +323,7 @@ impl World {
         let minted = self.authority.mint(space, epoch, owners_of(next, &others, &catching_up));
         let Some(diff) = minted else {
             self.story.tell(format_args!("space-{space} has changed meanwhile: no promotion"));
-            return;
+            return false;
         };
         self.story.tell(format_args!("space-{space} goes to {}, follows epoch {epoch}", node_id(next)));
         for node in 0..self.plan.nodes {
@@ -331,32 +331,35 @@ impl World {
                 self.tell(node, &diff);
             }
         }
+        true
     }
 
-    /// At its primary's request a replica leaves the in-sync set; or one that has left, and holds all, enters it.
-    pub(crate) fn change_in_sync(&self, space: usize, told: u32, mut rng: StdRng) {
+    /// At its primary's request a replica leaves the in-sync set; or one that has left, and holds all, enters it. Tells whether
+    /// one did.
+    pub(crate) fn change_in_sync(&self, space: usize, told: u32, mut rng: StdRng) -> bool {
         let (epoch, owners) = self.authority.newest(space);
         let (primary, mut in_sync, mut catching_up) = numbers_of(&owners);
         if !self.hears(primary) || self.epoch_at(primary, space) != Some(epoch) {
-            return;
+            return false;
         }
         let all = self.standing(primary, space).filter(|all| all.last == all.committed);
         let ready = catching_up.iter().position(|node| all.is_some() && self.standing(*node, space) == all);
         if let Some(at) = ready {
             in_sync.push(catching_up.remove(at));
         } else if in_sync.is_empty() {
-            return;
+            return false;
         } else {
             catching_up.push(in_sync.remove(rng.random_range(0..in_sync.len())));
         }
         let minted = self.authority.mint(space, epoch, owners_of(primary, &in_sync, &catching_up));
-        let Some(diff) = minted else { return };
+        let Some(diff) = minted else { return false };
         self.story.tell(format_args!("space-{space}: in sync are {in_sync:?}, follows epoch {epoch}"));
         for node in 0..self.plan.nodes {
             if node == primary || rng.random_range(0..100) < told {
                 self.tell(node, &diff);
             }
         }
+        true
     }
 
     fn epoch_at(&self, node: usize, space: usize) -> Option<Epoch> {
