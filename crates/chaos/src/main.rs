@@ -42,7 +42,7 @@ use tokio::time::Instant;
 use crate::cases::{CASES, Case};
 use crate::cluster::Hosts;
 use crate::law::Gaps;
-use crate::report::Report;
+use crate::report::{CaseReport, Report};
 use crate::stage::Arena;
 
 /// Put real clusters through real faults: packets lost, links cut, nodes killed, on both wires.
@@ -186,8 +186,9 @@ async fn run_cases(cli: &Cli, arena: &Arena) -> Result<Report> {
                 wire.as_str(),
                 case.what
             );
+            // One that breaks off is a failure; the others are run all the same.
             let ended = case.run(arena, wire.as_str()).await;
-            let ended = ended.with_context(|| format!("{} on {}", case.name, wire.as_str()))?;
+            let ended = ended.unwrap_or_else(|error| CaseReport::broken(case.name, wire.as_str(), &error));
             say!("{}", page::told(&ended));
             report.cases.push(ended);
         }

@@ -71,6 +71,14 @@ impl Drop for Quota {
     }
 }
 
+/// The time that a process has had of processors (`man 5 proc_pid_stat`, in ticks of 10 ms).
+pub(crate) fn used(process: u32) -> io::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    Ok(Duration::from_millis(10 * ticks.sum::<u64>()))
+}
+
 /// Removes the groups of a run.
 pub(crate) fn remove_all(run: u32) {
     let of_run = format!("{PREFIX}{run}-");

@@ -7,7 +7,7 @@ use crate::figures::Figures;
 use crate::law::Law;
 
 /// One case on one wire.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct CaseReport {
     pub(crate) case: String,
     pub(crate) wire: &'static str,
@@ -39,6 +39,8 @@ pub(crate) struct Check {
     pub(crate) value: f64,
     pub(crate) must: Must,
     pub(crate) met: bool,
+    /// Whether it is a matter of how fast this machine is just now. The quick form tells it, and does not fail for it.
+    pub(crate) speed: bool,
 }
 
 /// How a figure is judged.
@@ -55,7 +57,12 @@ impl Check {
             Must::AtMost(most) => value <= most,
             Must::AtLeast(least) => value >= least,
         };
-        Self { what: what.into(), value, must, met }
+        Self { what: what.into(), value, must, met, speed: false }
+    }
+
+    /// One that is a matter of speed.
+    pub(crate) fn of_speed(what: impl Into<String>, value: f64, must: Must) -> Self {
+        Self { speed: true, ..Self::new(what, value, must) }
     }
 }
 
@@ -72,6 +79,17 @@ pub(crate) struct Report {
 }
 
 impl CaseReport {
+    /// One in which nothing has been seen yet.
+    pub(crate) fn new(case: &str, wire: &'static str) -> Self {
+        Self { case: case.to_owned(), wire, ..Self::default() }
+    }
+
+    /// One that broke off.
+    pub(crate) fn broken(case: &str, wire: &'static str, error: &anyhow::Error) -> Self {
+        let check = Check::new("broke off", 1.0, Must::AtMost(0.0));
+        Self { checks: vec![check], notes: vec![format!("{error:#}")], ..Self::new(case, wire) }
+    }
+
     pub(crate) fn missed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| !check.met)
     }

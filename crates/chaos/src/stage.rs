@@ -74,24 +74,7 @@ impl<'a> Stage<'a> {
         cluster.start().await?;
         let spaces = Arc::new(Spaces::fill(&cluster, SPACES, VALUE).await?);
         let (packets, counters) = (arena.hosts.packets()?, cluster.counters().await);
-        let report = CaseReport {
-            case: case.to_owned(),
-            wire,
-            seconds: 0.0,
-            classes: Vec::new(),
-            goodput: 0.0,
-            retries: 0.0,
-            hedges: 0.0,
-            hedges_won: 0.0,
-            relays: 0.0,
-            corrections: 0.0,
-            breakers_opened: 0.0,
-            connections_replaced: 0.0,
-            fired: Vec::new(),
-            copies: None,
-            checks: Vec::new(),
-            notes: Vec::new(),
-        };
+        let report = CaseReport::new(case, wire);
         Ok(Self { arena, cluster, spaces, report, began: Instant::now(), packets, counters })
     }
 
@@ -129,6 +112,11 @@ impl<'a> Stage<'a> {
         self.report.checks.push(Check::new(what, value, must));
     }
 
+    /// A check that is a matter of speed.
+    pub(crate) fn check_speed(&mut self, what: impl Into<String>, value: f64, must: Must) {
+        self.report.checks.push(Check::of_speed(what, value, must));
+    }
+
     /// All calls of a class must be answered.
     pub(crate) fn all_answered(&mut self, what: &str, figures: &Figures) {
         self.check(format!("{what}: answered, in %"), figures.success(), Must::AtLeast(100.0));
@@ -162,9 +150,8 @@ impl<'a> Stage<'a> {
         self.report.corrections = more("homing_corrections_total", "");
         self.report.breakers_opened = more("homing_breaker_changes_total", "to=\"open\"");
         self.report.connections_replaced = more("homing_connections_replaced_total", "");
-        let last = calls.last().map_or(0.0, |call| call.due.as_secs_f64());
         let answered = calls.iter().filter(|call| matches!(call.ended, Ended::Answered(_))).count();
-        self.report.goodput = if last > 0.0 { answered as f64 / last } else { 0.0 };
+        self.report.goodput = answered as f64 / self.report.seconds;
         self.arena.hosts.mend()?;
         let found = copies::check(&self.cluster, &self.spaces, calls).await?;
         self.check("acknowledged writes lost", found.lost as f64, Must::AtMost(0.0));

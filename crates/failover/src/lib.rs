@@ -8,6 +8,7 @@
 //! is paid from the [`Budget`], a read that waits too long is asked of another node, too ([`HedgeTimer`]); between two
 //! walks lies a gap from [`Backoff`]; and the deadline ends it all, so that every call ends in an answer.
 
+mod admission;
 mod backoff;
 mod breaker;
 mod budget;
@@ -27,6 +28,7 @@ mod tier;
 mod trail;
 mod walk;
 
+pub use admission::{Admission, AdmissionLimits, Origin};
 pub use backoff::Backoff;
 pub use breaker::{BreakerLimits, Circuit, Sign};
 pub use budget::{Budget, BudgetLimits};

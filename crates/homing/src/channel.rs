@@ -30,6 +30,10 @@ impl Channel {
     /// Brings one request to a node that owns its space.
     pub(crate) async fn enter(router: Arc<Router>, mut request: Request<Body>) -> Response<Body> {
         let grpc = is_grpc(request.headers());
+        // A node that can't keep up must not spend on a refusal what an answer needs.
+        if let Err(reason) = router.has_room() {
+            return failure::overloaded(grpc, &reason);
+        }
         let response = match caller::read(request.headers_mut(), Instant::now()) {
             Ok(call) => match router.call(call, request).await {
                 Ok(answer) => caller::answer(answer),

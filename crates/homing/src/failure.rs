@@ -43,6 +43,20 @@ pub(crate) fn failed(grpc: bool, error: &CallError) -> Response<Body> {
     response
 }
 
+/// What a caller gets from a node at its limit: little, as there is much of it.
+pub(crate) fn overloaded(grpc: bool, reason: &str) -> Response<Body> {
+    let mut response = if grpc {
+        grpc_refusal(&Status::resource_exhausted(reason))
+    } else {
+        refusal(StatusCode::TOO_MANY_REQUESTS, reason)
+    };
+    let headers = response.headers_mut();
+    headers.insert(headers::OUTCOME, HeaderValue::from_static(Outcome::Overloaded.as_str()));
+    headers.insert(headers::RETRY_AFTER_MS, RETRY_AFTER_MS.into());
+    headers.insert(headers::ATTEMPTS, 0.into());
+    response
+}
+
 /// How soon a caller may ask again who found every node at its limit, in milliseconds.
 const RETRY_AFTER_MS: u64 = 100;
 

@@ -42,8 +42,8 @@ pub mod headers {
 }
 
 pub use homing_failover::{
-    Backoff, BreakerLimits, BudgetLimits, Circuit, Limits as CallLimits, Nearest, Planned, Policy, Standing,
-    Verdict,
+    AdmissionLimits, Backoff, BreakerLimits, BudgetLimits, Circuit, Limits as CallLimits, Nearest, Planned,
+    Policy, Standing, Verdict,
 };
 pub use homing_placement as placement;
 pub use homing_router::{

@@ -123,6 +123,7 @@ impl Node {
             keep(router.table()).map_err(|error| StartError::Table(format!("it can't be kept: {error}")))?;
         }
         router.mount(service, direct);
+        tokio::spawn(Router::watch_delay(Arc::downgrade(&router)));
         let clients = match client_socket {
             Some(socket) => {
                 let router = Arc::clone(&router);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use homing_failover::Candidate;
+use homing_failover::{Candidate, Origin};
 use homing_transport::Body;
 use homing_transport::{
     BoxFuture, Head, Kind, Lane, Reply, ReplyHead, Routed, SendError, SendErrorKind, Sent,
@@ -94,7 +94,7 @@ impl UnderWay {
     /// the requests under way; where there is none, it ends.
     pub(crate) fn let_finish(self, router: &Arc<Router>) {
         for (_, attempt) in self.attempts {
-            let Some(place) = router.place() else { return };
+            let Some(place) = router.place(Origin::Client) else { return };
             tokio::spawn(async move {
                 let _place = place;
                 let unwanted = attempt.await.reply.response.into_body();

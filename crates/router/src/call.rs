@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_failover::{Action, Candidate, Report, Terms, Verdict};
+use homing_failover::{Action, Candidate, Origin, Report, Terms, Verdict};
 use homing_transport::{Body, Reply, ReplyHead, Routed};
 use homing_types::{Access, Epoch, IdempotencyKey, NodeId, Outcome, Space, SpaceKey};
 use tokio::time::Instant;
@@ -106,9 +106,9 @@ impl Router {
             deadline,
             call,
         };
-        let place = self.admit();
-        if place.is_none() {
-            let reason = self.overloaded_reason();
+        let place = self.admit(Origin::Client);
+        if let Err(reason) = &place {
+            let reason = reason.clone();
             driven.plan.give_up(self.me.clone(), Outcome::Overloaded, reason, self.now());
         }
         let ended = self.drive(&mut driven).await;
@@ -118,7 +118,7 @@ impl Router {
             Ok(Reply { head, response }) => {
                 record(span, &head);
                 // The call is under way until its answer has been read, or its deadline has passed.
-                let response = response.map(|body| body.holding(place).until(deadline));
+                let response = response.map(|body| body.holding(place.ok()).until(deadline));
                 Ok(Answer { head, attempts, response })
             }
             Err(verdict) => {
@@ -129,10 +129,6 @@ impl Router {
                 Err(CallError::new(space, access, verdict, epoch, plan, started.elapsed()))
             }
         }
-    }
-
-    pub(crate) fn overloaded_reason(&self) -> String {
-        format!("{} requests are under way at {} (max_in_flight)", self.options.max_in_flight, self.me)
     }
 
     async fn drive(self: &Arc<Self>, driven: &mut Driven) -> Result<Reply, Verdict> {

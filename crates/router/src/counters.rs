@@ -25,7 +25,6 @@ pub(crate) struct Counters {
     pub(crate) corrections: Counter,
     pub(crate) pulls: Counter,
     pub(crate) phantoms: Counter,
-    pub(crate) overloaded: Counter,
 }
 
 impl Counters {
@@ -52,7 +51,6 @@ impl Counters {
             corrections: counter!("homing_corrections_total"),
             pulls: counter!("homing_pulls_total"),
             phantoms: counter!("homing_phantoms_total"),
-            overloaded: counter!("homing_overloaded_total"),
         }
     }
 

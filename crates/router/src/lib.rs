@@ -10,6 +10,7 @@
 //! - [`Router`] as a transport's handler is the receiving end: it executes, forwards once, or says who owns the space.
 //! - [`Service`], [`DirectService`], [`Gate`] and [`Authority`] are what others bring.
 
+mod admission;
 mod attempt;
 mod authority;
 mod call;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use homing_failover::Origin;
 use homing_routing_table::{Decision, Known, Pull, Received, receive};
 use homing_transport::wire::headers::{self, ATTEMPT, TRACEPARENT};
 use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
@@ -43,8 +44,9 @@ impl Handler for Receiver {
             match head.kind {
                 Kind::Direct(to) => router.answer_direct(from, &to, request).await,
                 Kind::Routed(routed) => {
-                    let Some(place) = router.admit() else {
-                        return retry_later(Outcome::Overloaded, SOON, router.overloaded_reason());
+                    let place = match router.admit(Origin::Member) {
+                        Ok(place) => place,
+                        Err(reason) => return retry_later(Outcome::Overloaded, SOON, reason),
                     };
                     let arrived = Arrived { routed, deadline, reply_by, traceparent: head.traceparent };
                     router.receive(from, arrived, request).await.holding(place)
@@ -192,6 +194,8 @@ impl Router {
             request,
         };
         match service.call(granted).await {
+            // What broke off with the request's body is no answer to it.
+            Ok(_) if deadline <= Instant::now() => Reply::of(Outcome::MaybeSent, LATE),
             Ok(response) if head.role == Some(Role::Replica) => {
                 of_replica(head, response, arrived.routed.max_age)
             }

@@ -1,9 +1,8 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use homing_failover::{BreakerLimits, BudgetLimits, Limits, Nearest, Policy, Shared};
+use homing_failover::{AdmissionLimits, BreakerLimits, BudgetLimits, Limits, Nearest, Policy, Shared};
 use homing_routing_table::{Applied, ApplyError, Diff, RoutingTable};
 use homing_types::{Epoch, Locality, NodeId, Slot, Time};
 use parking_lot::Mutex;
@@ -11,6 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
+use crate::admission::Door;
 use crate::authority::{Authority, Gate, OpenGate};
 use crate::changes::Changes;
 use crate::counters::Counters;
@@ -35,8 +35,8 @@ pub struct Router {
     pub(crate) lookups: Flights<Slot, ()>,
     pub(crate) standings: Standings,
     pub(crate) changes: Changes,
+    pub(crate) door: Door,
     mounted: OnceLock<Mounted>,
-    in_flight: AtomicUsize,
     shared: Mutex<(Shared, StdRng)>,
     origin: Instant,
 }
@@ -56,8 +56,8 @@ pub struct RouterOptions {
     pub budget: BudgetLimits,
     /// When a peer that fails is tried last.
     pub breaker: BreakerLimits,
-    /// Requests under way at this node at a time, its own and others'. Over it they are refused as overloaded.
-    pub max_in_flight: usize,
+    /// How many requests this node takes at a time, its own and others'. More are refused as overloaded.
+    pub admission: AdmissionLimits,
     /// How long it may take to pull one group from a member, or to ask the authority for it.
     pub pull_timeout: Duration,
 }
@@ -68,7 +68,7 @@ impl Default for RouterOptions {
             call: Limits::default(),
             budget: BudgetLimits::default(),
             breaker: BreakerLimits::default(),
-            max_in_flight: 10_000,
+            admission: AdmissionLimits::default(),
             pull_timeout: Duration::from_secs(1),
         }
     }
@@ -139,12 +139,12 @@ impl RouterBuilder {
             standings: Standings::new(self.options.breaker),
             changes: Changes::new(),
             shared: Mutex::new((Shared::new(self.options.budget), StdRng::from_seed(self.seed))),
+            door: Door::new(self.options.admission),
             options: self.options,
             counters: Counters::new(),
             pulls: Flights::new(),
             lookups: Flights::new(),
             mounted: OnceLock::new(),
-            in_flight: AtomicUsize::new(0),
             origin: Instant::now(),
         })
     }
@@ -189,12 +189,6 @@ impl Router {
         Ok(applied)
     }
 
-    /// The requests under way at this node.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn service(&self) -> Option<&Arc<dyn Service>> {
         self.mounted.get().map(|mounted| &mounted.service)
     }
@@ -224,33 +218,5 @@ impl Router {
     pub(crate) fn with_shared<T>(&self, decide: impl FnOnce(&mut Shared, &mut StdRng) -> T) -> T {
         let (shared, random) = &mut *self.shared.lock();
         decide(shared, random)
-    }
-
-    /// A place among the requests under way, if there is one. Who gets none is counted as refused.
-    pub(crate) fn admit(self: &Arc<Self>) -> Option<Admitted> {
-        let place = self.place();
-        if place.is_none() {
-            self.counters.overloaded.increment(1);
-        }
-        place
-    }
-
-    /// A place among the requests under way, if there is one.
-    pub(crate) fn place(self: &Arc<Self>) -> Option<Admitted> {
-        if self.in_flight.fetch_add(1, Ordering::Relaxed) < self.options.max_in_flight {
-            Some(Admitted(Arc::clone(self)))
-        } else {
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            None
-        }
-    }
-}
-
-/// A place among the requests under way; dropping it frees it.
-pub(crate) struct Admitted(Arc<Router>);
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

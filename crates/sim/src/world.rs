@@ -181,7 +181,7 @@ impl World {
         let lease = Lease::new(self.plan.grants);
         builder.gate = Arc::clone(&lease) as _;
         builder.options.budget = self.plan.budget;
-        builder.options.max_in_flight = self.plan.in_flight;
+        builder.options.admission.max_in_flight = self.plan.in_flight;
         let meters = Meters::default();
         let router = metrics::with_local_recorder(&meters, || builder.build());
         if let Err(error) = router.apply(&machine.kept) {

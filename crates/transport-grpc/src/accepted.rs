@@ -25,7 +25,7 @@ use crate::incoming::Incoming;
 use crate::keepalive::{Keepalive, Watched};
 use crate::listener::Shared;
 use crate::pump::Pump;
-use crate::{fault, settings};
+use crate::{fault, settings, tcp};
 
 type Wire = h2::server::Connection<Watched<TlsStream<TcpStream>>, Bytes>;
 
@@ -89,7 +89,7 @@ struct Opened {
 }
 
 async fn open(tcp: TcpStream, shared: &Shared) -> io::Result<Opened> {
-    settings::tcp(&tcp)?;
+    tcp::tune(&tcp)?;
     let mut tls = match shared.tls.accept(tcp).into_fallible().await {
         Ok(tls) => tls,
         Err((error, mut tcp)) => {

@@ -19,6 +19,7 @@ mod listener;
 mod nudge;
 mod pump;
 mod settings;
+mod tcp;
 mod transport;
 mod upload;
 

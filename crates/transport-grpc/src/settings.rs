@@ -1,9 +1,6 @@
-//! What both sides tell h2 of the limits, and TCP of how to send.
-
-use std::io;
+//! What both sides tell h2 of the limits.
 
 use homing_transport::Limits;
-use tokio::net::TcpStream;
 
 /// Larger than HTTP/2's 16 KiB, so that a 16 KiB message with its five bytes of prefix is one frame.
 const MAX_FRAME: u32 = 64 << 10;
@@ -22,15 +19,6 @@ const SMALL_FRAMES: usize = 64;
 /// How many requests may be reset before they were accepted. h2 accepts after it has read all there is,
 /// which the sockets' buffers bound; so a burst of cancelled calls doesn't cost the connection.
 const EARLY_RESETS: usize = 1 << 16;
-
-/// Small requests go at once. What is lost of a few is sent again each 200 ms, and not after 200, 400, 800: waits that double keep
-/// a network from drowning, which few packets can't do (Linux alone knows this; elsewhere nothing changes).
-pub(crate) fn tcp(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(stream).set_tcp_thin_linear_timeouts(true)?;
-    Ok(())
-}
 
 pub(crate) fn client(limits: &Limits) -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();

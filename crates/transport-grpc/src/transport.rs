@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connection::GrpcConnection;
 use crate::keepalive::{Keepalive, Watched};
-use crate::{fault, settings};
+use crate::{fault, settings, tcp};
 
 /// The name by which TLS agrees on HTTP/2 (RFC 9113, section 3.1).
 pub(crate) const ALPN: &[u8] = b"h2";
@@ -111,7 +111,7 @@ impl Transport for GrpcTransport {
 async fn connect(peer: &Peer) -> Result<TcpStream, SendError> {
     let tcp = TcpStream::connect(&peer.address).await;
     let tcp = tcp.map_err(|error| unreachable(peer, fault::io(&error)))?;
-    settings::tcp(&tcp).map_err(|error| unreachable(peer, fault::io(&error)))?;
+    tcp::tune(&tcp).map_err(|error| unreachable(peer, fault::io(&error)))?;
     Ok(tcp)
 }
 

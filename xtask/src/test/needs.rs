@@ -22,6 +22,8 @@ pub(crate) enum Need {
     OfNightly(&'static str),
     /// A C++ compiler: `CXX`, or `c++`.
     Cxx,
+    /// Network namespaces of one's own with nftables in them: root on Linux, where a container doesn't forbid it.
+    Namespaces,
 }
 
 /// Subcommands that aren't part of every cargo, and what installs them.
@@ -49,6 +51,11 @@ impl Need {
                 format!("nightly without {name}: rustup component add {name} --toolchain nightly")
             }
             Self::Cxx => "no C++ compiler: Debian: apt-get install g++".to_owned(),
+            Self::Namespaces => {
+                "no network namespaces: run it on Linux as root, with iproute2, nftables and ethtool: \
+                                 Debian: apt-get install iproute2 nftables ethtool"
+                    .to_owned()
+            }
         }
     }
 
@@ -63,6 +70,10 @@ impl Need {
                 names(&said("rustup", &installed), name)
             }
             Self::Cxx => works(env::var_os("CXX").unwrap_or_else(|| "c++".into()), &["--version"]),
+            Self::Namespaces => {
+                let probe = "ip link set lo up && nft add table inet probe && ethtool --version";
+                works("unshare", &["--net", "--mount", "--pid", "--fork", "sh", "-c", probe])
+            }
         }
     }
 }
@@ -107,6 +118,11 @@ mod tests {
                 "nightly without rust-src: rustup component add rust-src --toolchain nightly",
             ),
             (Need::Cxx, "no C++ compiler: Debian: apt-get install g++"),
+            (
+                Need::Namespaces,
+                "no network namespaces: run it on Linux as root, with iproute2, nftables and ethtool: \
+                 Debian: apt-get install iproute2 nftables ethtool",
+            ),
         ] {
             assert_eq!(need.missing(), how);
         }

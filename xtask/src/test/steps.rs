@@ -112,6 +112,7 @@ pub(crate) const STEPS: &[Step] = &[
         slow: true,
     },
     Step { name: "known-bad twins", work: Work::Twins, slow: true },
+    Step { name: "chaos, the quick form", work: Work::Command(CHAOS), slow: true },
     Step { name: "publication under loom", work: Work::Command(LOOM), slow: true },
     Step { name: "table under AddressSanitizer", work: Work::Command(ADDRESS_SANITIZER), slow: true },
     Step { name: "table under ThreadSanitizer", work: Work::Command(THREAD_SANITIZER), slow: true },
@@ -148,6 +149,14 @@ const fn fuzz(target: &'static str) -> [&'static str; 12] {
         "-print_final_stats=1",
     ]
 }
+
+/// Real nodes on a real network.
+const CHAOS: Command = Command {
+    needs: &[Need::Namespaces],
+    env: &[],
+    line: &["cargo", "xtask", "chaos", "--quick"],
+    is_test: false,
+};
 
 /// Every interleaving of readers and a writer; crossbeam-epoch's own atomics are loom's, too.
 const LOOM: Command = Command {

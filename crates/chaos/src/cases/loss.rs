@@ -50,16 +50,16 @@ pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: 
     stage.check("reads: answered, in %", reads.success(), Must::AtLeast(least));
     stage.check("writes: answered, in %", writes.success(), Must::AtLeast(least));
     if percent == 10 {
-        stage.check("the longest read, in ms", reads.max_ms, Must::AtMost(5_000.0));
-        stage.check("the longest write, in ms", writes.max_ms, Must::AtMost(5_000.0));
+        stage.check_speed("the longest read, in ms", reads.max_ms, Must::AtMost(5_000.0));
+        stage.check_speed("the longest write, in ms", writes.max_ms, Must::AtMost(5_000.0));
         let most = if wire == "quic" { 1.1 } else { 0.5 };
-        stage.check("p99 of reads ÷ of the bare wire", reads.p99_ms / bare.p99_ms, Must::AtMost(most));
+        stage.check_speed("p99 of reads ÷ of the bare wire", reads.p99_ms / bare.p99_ms, Must::AtMost(most));
         let attempts = (reads.attempts * reads.answered as f64 + writes.attempts * writes.answered as f64)
             / (reads.answered + writes.answered).max(1) as f64;
-        stage.check("attempts a call", attempts, Must::AtMost(1.3));
+        stage.check_speed("attempts a call", attempts, Must::AtMost(1.3));
     }
     if percent == 30 && wire == "quic" {
-        stage.check("p99 of reads, in ms", reads.p99_ms, Must::AtMost(150.0));
+        stage.check_speed("p99 of reads, in ms", reads.p99_ms, Must::AtMost(150.0));
     }
     if percent > 0 {
         let lost = arena.hosts.packets()?.lost;

@@ -8,9 +8,9 @@ use tokio::time::sleep;
 use crate::figures::Figures;
 use crate::kv::Ended;
 use crate::load::{Done, Entry, Offer};
-use crate::quota::Quota;
-use crate::report::{CaseReport, Must};
-use crate::stage::{Arena, Stage, as_it_is};
+use crate::quota::{self, Quota};
+use crate::report::{CaseReport, Check, Must};
+use crate::stage::{Arena, Stage, as_it_is, is_keyed_write, is_read};
 
 /// Of one processor, for each node, in per cent.
 const SHARE: u32 = 16;
@@ -19,7 +19,7 @@ const SHARE: u32 = 16;
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// What the search for the peak begins with, in calls a second, and what each step multiplies it by.
-const FIRST: f64 = 300.0;
+const FIRST: f64 = 600.0;
 const STEP: f64 = 1.25;
 const STEPS: u32 = 16;
 
@@ -30,11 +30,19 @@ pub(crate) async fn overload(arena: &Arena, case: &str, wire: &'static str) -> R
     let peak = peak(&mut stage, &mut calls).await?;
     for times in [1.5, 2.0] {
         let lasts = Duration::from_secs(arena.or_quick(20, 6));
+        let before = used(&stage)?;
         let offered = stage.load(offer(&stage, peak * times, lasts))?.done().await?;
+        let shares = used(&stage)?.into_iter().zip(before).map(|(after, before)| {
+            let share = (after - before).as_secs_f64() / lasts.as_secs_f64() / (f64::from(SHARE) / 100.0);
+            format!("{:.0} %", 100.0 * share)
+        });
+        let shares = shares.collect::<Vec<_>>().join(", ");
+        stage.note(format!("at {times} × the nodes used of their shares of a processor: {shares}"));
         // The first second is the way there.
         let goodput = goodput(&offered, Duration::from_secs(1), lasts);
-        stage.class(&format!("{times} × peak"), Figures::of(&offered));
-        stage.check(format!("goodput at {times} × ÷ peak"), goodput / peak, Must::AtLeast(0.8));
+        stage.class(&format!("{times} × peak, reads"), Figures::of(offered.iter().filter(is_read)));
+        stage.class(&format!("{times} × peak, writes"), Figures::of(offered.iter().filter(is_keyed_write)));
+        stage.check_speed(format!("goodput at {times} × ÷ peak"), goodput / peak, Must::AtLeast(0.8));
         calls.extend(offered);
         sleep(Duration::from_secs(2)).await;
     }
@@ -74,7 +82,11 @@ pub(crate) async fn trigger(arena: &Arena, case: &str, wire: &'static str) -> Re
     for (name, figures) in phases {
         stage.class(name, figures);
     }
-    stage.check("seconds after the trigger until goodput is back at 95 %", seconds as f64, Must::AtMost(5.0));
+    stage.check_speed(
+        "seconds after the trigger until goodput is back at 95 %",
+        seconds as f64,
+        Must::AtMost(5.0),
+    );
     calls.extend(offered);
     end(stage, quotas, calls).await
 }
@@ -96,11 +108,11 @@ fn offer(stage: &Stage<'_>, rate: f64, lasts: Duration) -> Offer {
 
 /// The most answers a second, over rates that rise until fewer than nine in ten are answered in time.
 async fn peak(stage: &mut Stage<'_>, calls: &mut Vec<Done>) -> Result<f64> {
-    let lasts = Duration::from_secs(stage.arena.or_quick(5, 2));
+    let lasts = Duration::from_secs(stage.arena.or_quick(8, 4));
     let (mut rate, mut peak) = (FIRST, 0.0_f64);
     for _ in 0..STEPS {
         let offered = stage.load(offer(stage, rate, lasts))?.done().await?;
-        let goodput = goodput(&offered, Duration::from_millis(500), lasts);
+        let goodput = goodput(&offered, lasts / 2, lasts);
         stage.note(format!("offered {rate:.0}/s: {goodput:.0}/s answered"));
         calls.extend(offered);
         peak = peak.max(goodput);
@@ -111,6 +123,11 @@ async fn peak(stage: &mut Stage<'_>, calls: &mut Vec<Done>) -> Result<f64> {
     }
     sleep(Duration::from_secs(2)).await;
     Ok(peak)
+}
+
+/// The time that each node has had of a processor.
+fn used(stage: &Stage<'_>) -> Result<Vec<Duration>> {
+    stage.cluster.nodes.iter().map(|node| Ok(quota::used(node.pid()?)?)).collect()
 }
 
 /// Calls due in this time that were answered in time, a second.
@@ -129,7 +146,7 @@ async fn end(mut stage: Stage<'_>, quotas: Vec<Quota>, mut calls: Vec<Done>) -> 
     let mut report = stage.close(&calls).await?;
     if let Some(found) = &report.copies {
         let share = 100.0 * found.late as f64 / found.executed.max(1) as f64;
-        report.checks.push(crate::report::Check::new(
+        report.checks.push(Check::of_speed(
             "writes executed for callers who were gone, in %",
             share,
             Must::AtMost(1.0),

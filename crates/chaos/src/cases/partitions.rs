@@ -136,7 +136,7 @@ pub(crate) async fn flapping(arena: &Arena, case: &str, wire: &'static str) -> R
         "reads and writes",
         Figures::of(calls.iter().filter(|call| call.asked != Asked::UnkeyedWrite)),
     );
-    stage.check("goodput ÷ steady", goodput / steady, Must::AtLeast(0.9));
+    stage.check_speed("goodput ÷ steady", goodput / steady, Must::AtLeast(0.9));
     stage.all_answered("reads and writes", &keyed);
     stage.fired("packets over cut links since the suite began", cut as f64);
     stage.close(&calls).await

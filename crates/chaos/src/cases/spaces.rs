@@ -51,7 +51,7 @@ pub(crate) async fn failing_owner(arena: &Arena, case: &str, wire: &'static str)
     stage.class("writes with a copy there", with_copy);
     stage.all_answered("reads", &reads);
     stage.all_answered("writes without a copy there", &elsewhere);
-    stage.check("attempts a read", reads.attempts, Must::AtMost(1.2));
+    stage.check_speed("attempts a read", reads.attempts, Must::AtMost(1.2));
     stage.fired("connections that its service closed", refused.try_iter().count() as f64);
     runtime.shutdown_background();
     stage.cluster.nodes[VICTIM].kill()?;

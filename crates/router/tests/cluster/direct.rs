@@ -76,7 +76,8 @@ async fn a_pull_brings_the_group_of_a_slot_or_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn direct_messages_pass_where_payload_is_full() {
-    let options = RouterOptions { max_in_flight: 1, ..RouterOptions::default() };
+    let mut options = RouterOptions::default();
+    options.admission.max_in_flight = 1;
     let cluster = Cluster::with(["a1", "b1"], Setup { options, ..Setup::default() });
     cluster.all_learn(group(5, &["b1"]));
     cluster.node("b1").service.always(Behaviour::hang());

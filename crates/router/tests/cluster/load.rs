@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_failover::Verdict;
-use homing_router::{Call, RouterOptions};
+use homing_router::{Call, Router, RouterOptions};
 use homing_transport::{Body, BodyError, Head, Kind};
 use homing_types::{Access, Outcome};
 use http_body::Frame;
@@ -16,7 +16,9 @@ use tokio::time::Instant;
 use crate::support::{Behaviour, Cluster, Served, Setup, call, eventually, fed, group, routed, within};
 
 fn small(max_in_flight: usize) -> Setup {
-    Setup { options: RouterOptions { max_in_flight, ..RouterOptions::default() }, ..Setup::default() }
+    let mut options = RouterOptions::default();
+    options.admission.max_in_flight = max_in_flight;
+    Setup { options, ..Setup::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,6 +65,40 @@ async fn an_entry_at_its_limit_refuses_at_once() {
         }
     }
     assert_eq!(cluster.counted("homing_overloaded_total"), 1);
+}
+
+/// A runtime that is busy with other things lets what is ready wait. The node takes fewer requests then, and as many as before when it is over.
+#[tokio::test]
+async fn a_node_that_is_late_takes_fewer_requests_until_it_is_not() {
+    let mut options = RouterOptions::default();
+    options.admission.max_delay = Duration::from_millis(1);
+    let cluster = Cluster::with(["a1", "b1"], Setup { options, ..Setup::default() });
+    cluster.all_learn(group(5, &["b1"]));
+    cluster.node("b1").service.always(Behaviour::hang());
+    let router = Arc::clone(&cluster.node("a1").router);
+    let watching = tokio::spawn(Router::watch_delay(Arc::downgrade(&router)));
+    let many = futures_util::future::join_all((0..100).map(|_| cluster.write("a1")));
+    let seen = async {
+        cluster.until("all are under way", |log| log.executed.len() == 100).await;
+        assert_eq!(router.has_room(), Ok(()));
+        while router.has_room().is_ok() {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(5) {
+                std::hint::spin_loop();
+            }
+            tokio::task::yield_now().await;
+        }
+        let reason = router.has_room().unwrap_err();
+        assert!(reason.contains("a1") && reason.contains("max_delay"), "{reason}");
+        while router.has_room().is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = many => panic!("the service hangs"),
+        () = seen => {}
+    }
+    watching.abort();
 }
 
 /// Who asks and then reads nothing has its place until the deadline, and not longer.

@@ -1,0 +1,215 @@
+//! How many requests a node takes at a time, by how long what is ready to run must wait there.
+//!
+//! Past its limit a node that takes everything serves nobody: each request waits so long that its caller is gone when its turn comes.
+//! What tells the limit is not how many requests are under way, which differs with each service and each machine, but the delay of a queue
+//! that does not empty: its least in a while, as bursts come and go (Nichols and Jacobson, "Controlling Queue Delay", 2012). The queue is that
+//! of the runtime. By it the bound on requests under way falls and rises as a congestion window does (Chiu and Jain, "Analysis of the Increase
+//! and Decrease Algorithms for Congestion Avoidance", 1989), and between two changes it lets in just as many as get done.
+//!
+//! Of two kinds of requests, those that just came from clients are refused first: it is cheapest, and a client can go to another node. What a
+//! member brought has cost that member already (Zhou et al., "Overload Control for Scaling WeChat Microservices", SoCC 2018).
+
+use std::time::Duration;
+
+use homing_types::Time;
+
+/// The bounds of an [`Admission`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// Requests under way at a time, at most: what the service can hold at its worst latency.
+    pub max_in_flight: usize,
+    /// The delay that may stand; over it, fewer are taken. A request is delayed by it some ten times, once for each step that it makes at a node.
+    /// Zero: any delay may stand.
+    pub max_delay: Duration,
+}
+
+impl Default for AdmissionLimits {
+    /// 10,000 requests, and 5 ms.
+    fn default() -> Self {
+        Self { max_in_flight: 10_000, max_delay: Duration::from_millis(5) }
+    }
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From a client, to be brought to an owner.
+    Client,
+    /// From a member, which chose this node for it.
+    Member,
+}
+
+/// Over so long the least delay is taken, and over so many samples: one that is held up tells nothing.
+const WINDOW: Duration = Duration::from_millis(100);
+const SAMPLES: u32 = 3;
+
+/// How fast the bound rises in a window without a standing delay, and how far it falls in one with.
+const RISE: f64 = 1.1;
+const FALL: f64 = 0.5;
+
+/// A node takes as many in any case: what gets through shows when there is room again.
+const LEAST: f64 = 32.0;
+
+/// The share of the bound that clients' requests can have.
+const OF_CLIENTS: f64 = 0.75;
+
+/// The requests that a node takes at a time.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    limits: AdmissionLimits,
+    /// When this window began.
+    since: Option<Time>,
+    samples: u32,
+    least_delay: Duration,
+    most_in_flight: usize,
+    /// The delay that stood in the last window.
+    standing: Duration,
+    bound: f64,
+}
+
+impl Admission {
+    /// One that nothing has delayed yet.
+    #[must_use]
+    pub const fn new(limits: AdmissionLimits) -> Self {
+        Self {
+            limits,
+            since: None,
+            samples: 0,
+            least_delay: Duration::MAX,
+            most_in_flight: 0,
+            standing: Duration::ZERO,
+            bound: limits.max_in_flight as f64,
+        }
+    }
+
+    /// Takes one sample: with so many requests under way, what was ready to run at this node began to after `delay`.
+    pub fn sample(&mut self, delay: Duration, in_flight: usize, now: Time) {
+        let since = *self.since.get_or_insert(now);
+        self.samples += 1;
+        self.least_delay = self.least_delay.min(delay);
+        self.most_in_flight = self.most_in_flight.max(in_flight);
+        if now.since(since) < WINDOW || self.samples < SAMPLES {
+            return;
+        }
+        let Self { limits, least_delay, most_in_flight, bound, .. } = self;
+        self.standing = *least_delay;
+        *bound = if limits.max_delay.is_zero() || *least_delay <= limits.max_delay {
+            *bound * RISE
+        } else {
+            // As much as the delay is too long, or half of it: then what was let in has gone before long.
+            let share = limits.max_delay.as_secs_f64() / least_delay.as_secs_f64();
+            bound.min(*most_in_flight as f64) * share.max(FALL)
+        };
+        *bound = bound.max(LEAST).min(limits.max_in_flight as f64);
+        (self.since, self.samples) = (Some(now), 0);
+        (self.least_delay, self.most_in_flight) = (Duration::MAX, 0);
+    }
+
+    /// With so many under way, one more of this origin is refused.
+    #[must_use]
+    pub fn bound(&self, origin: Origin) -> usize {
+        match origin {
+            // Nothing stands in the way of a node that is well.
+            Origin::Client if self.bound < self.limits.max_in_flight as f64 => {
+                (self.bound * OF_CLIENTS) as usize
+            }
+            Origin::Client | Origin::Member => self.bound as usize,
+        }
+    }
+
+    /// The delay that stood in the last window.
+    #[must_use]
+    pub const fn standing(&self) -> Duration {
+        self.standing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: AdmissionLimits =
+        AdmissionLimits { max_in_flight: 1_000, max_delay: Duration::from_millis(5) };
+
+    /// A node on which each request under way delays all others by this much, and which gets as many as it takes.
+    struct Node {
+        admission: Admission,
+        now: Time,
+        in_flight: usize,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            Self { admission: Admission::new(LIMITS), now: Time::ZERO, in_flight: 0 }
+        }
+
+        /// For so long, as many are under way as are let in, of `offered`; returns the delay of the last window.
+        fn run(&mut self, offered: usize, each: Duration, lasts: Duration) -> Duration {
+            let end = self.now + lasts;
+            while self.now < end {
+                self.now = self.now + Duration::from_millis(10);
+                // Those that are too many end before long, and no others come in.
+                let room = offered.min(self.admission.bound(Origin::Member));
+                self.in_flight = if room < self.in_flight { room.max(self.in_flight * 9 / 10) } else { room };
+                self.admission.sample(each * self.in_flight as u32, self.in_flight, self.now);
+            }
+            self.admission.standing()
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+    /// 50 of these are what may stand.
+    const EACH: Duration = Duration::from_micros(100);
+
+    #[test]
+    fn a_node_that_keeps_up_takes_as_many_as_it_may() {
+        let mut node = Node::new();
+        node.run(40, EACH, 10 * SECOND);
+        assert_eq!(node.admission.bound(Origin::Member), 1_000);
+        assert_eq!(node.admission.bound(Origin::Client), 1_000);
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_within_a_second_and_the_delay_stays_near_what_may_stand() {
+        let mut node = Node::new();
+        node.run(40, EACH, SECOND);
+        node.run(1_000, EACH, SECOND);
+        for _ in 0..100 {
+            let delay = node.run(1_000, EACH, SECOND / 10);
+            assert!(delay < 2 * LIMITS.max_delay, "{delay:?}");
+            assert!((32..=100).contains(&node.in_flight), "{} under way", node.in_flight);
+        }
+        let [clients, members] = [Origin::Client, Origin::Member].map(|origin| node.admission.bound(origin));
+        assert!(clients < members, "{clients} of clients and {members} of members");
+    }
+
+    #[test]
+    fn it_is_forgotten_a_few_seconds_after_its_end() {
+        let mut node = Node::new();
+        node.run(1_000, EACH, 5 * SECOND);
+        node.run(10, EACH, 5 * SECOND);
+        assert_eq!(node.admission.bound(Origin::Client), 1_000);
+    }
+
+    #[test]
+    fn a_pause_is_no_overload() {
+        let mut admission = Admission::new(LIMITS);
+        for i in 0..1_000_u32 {
+            let delay = if i % 10 == 0 { Duration::from_secs(3) } else { Duration::ZERO };
+            admission.sample(delay, 500, Time::from_origin(i * Duration::from_millis(20)));
+        }
+        assert_eq!(admission.bound(Origin::Client), 1_000);
+    }
+
+    #[test]
+    fn some_always_come_in_and_without_a_bound_on_the_delay_all() {
+        let mut node = Node::new();
+        node.run(1_000, SECOND, 10 * SECOND);
+        assert_eq!(node.admission.bound(Origin::Member), 32);
+        assert_eq!(node.admission.bound(Origin::Client), 24);
+        let limits = AdmissionLimits { max_delay: Duration::ZERO, ..LIMITS };
+        let mut node = Node { admission: Admission::new(limits), ..Node::new() };
+        node.run(1_000, SECOND, 10 * SECOND);
+        assert_eq!(node.admission.bound(Origin::Client), 1_000);
+    }
+}

@@ -1,0 +1,124 @@
+//! Who may come in: a bound on the requests under way, and a lower one while this node can't keep up.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use homing_failover::{Admission, AdmissionLimits, Origin};
+use metrics::{Counter, Gauge, counter, gauge};
+use tokio::time::{Instant, sleep_until};
+
+use crate::Router;
+
+/// How often the delay is sampled: with nothing under way, seldom.
+const BUSY: Duration = Duration::from_millis(10);
+const IDLE: Duration = Duration::from_millis(50);
+
+/// The requests under way at a node, and how many may be.
+pub(crate) struct Door {
+    limits: AdmissionLimits,
+    in_flight: AtomicUsize,
+    /// By origin.
+    bounds: [AtomicUsize; 2],
+    refused: Counter,
+    delay: Gauge,
+    bound: Gauge,
+}
+
+impl Door {
+    pub(crate) fn new(limits: AdmissionLimits) -> Self {
+        Self {
+            limits,
+            in_flight: AtomicUsize::new(0),
+            bounds: [limits.max_in_flight; 2].map(AtomicUsize::new),
+            refused: counter!("homing_overloaded_total"),
+            delay: gauge!("homing_queue_delay_seconds"),
+            bound: gauge!("homing_in_flight_limit"),
+        }
+    }
+}
+
+/// A place among the requests under way; dropping it frees it.
+pub(crate) struct Admitted(Arc<Router>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.door.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Router {
+    /// The requests under way at this node.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.door.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether a client's request finds a place now. Whoever refuses it for that spares itself to read it.
+    ///
+    /// # Errors
+    /// Why it finds none; it is counted as refused.
+    pub fn has_room(&self) -> Result<(), String> {
+        let origin = Origin::Client;
+        if self.in_flight() < self.door.bound(origin) { Ok(()) } else { Err(self.refuse(origin)) }
+    }
+
+    /// A place among the requests under way, or why there is none; who gets none is counted.
+    pub(crate) fn admit(self: &Arc<Self>, origin: Origin) -> Result<Admitted, String> {
+        self.place(origin).ok_or_else(|| self.refuse(origin))
+    }
+
+    fn refuse(&self, origin: Origin) -> String {
+        self.door.refused.increment(1);
+        let (bound, limits) = (self.door.bound(origin), &self.door.limits);
+        if bound < limits.max_in_flight {
+            let delay = limits.max_delay;
+            format!(
+                "{} takes {bound} requests now, as more are delayed by over {delay:.0?} (max_delay)",
+                self.me
+            )
+        } else {
+            format!("{bound} requests are under way at {} (max_in_flight)", self.me)
+        }
+    }
+
+    /// A place among the requests under way, if there is one.
+    pub(crate) fn place(self: &Arc<Self>, origin: Origin) -> Option<Admitted> {
+        if self.door.in_flight.fetch_add(1, Ordering::Relaxed) < self.door.bound(origin) {
+            Some(Admitted(Arc::clone(self)))
+        } else {
+            self.door.in_flight.fetch_sub(1, Ordering::Relaxed);
+            None
+        }
+    }
+
+    /// Samples by how much this runtime is late, for as long as the router is there, and takes fewer requests while it can't keep up.
+    /// A node runs this once, where its requests run; under virtual time there is no delay to find.
+    pub async fn watch_delay(router: Weak<Self>) {
+        let Some(limits) = router.upgrade().map(|router| router.door.limits) else { return };
+        let mut admission = Admission::new(limits);
+        let mut period = BUSY;
+        loop {
+            let due = Instant::now() + period;
+            sleep_until(due).await;
+            let Some(router) = router.upgrade() else { return };
+            admission.sample(due.elapsed(), router.in_flight(), router.now());
+            router.door.obey(&admission);
+            period = if router.in_flight() > 0 { BUSY } else { IDLE };
+        }
+    }
+}
+
+impl Door {
+    fn bound(&self, origin: Origin) -> usize {
+        self.bounds[origin as usize].load(Ordering::Relaxed)
+    }
+
+    fn obey(&self, admission: &Admission) {
+        for origin in [Origin::Client, Origin::Member] {
+            self.bounds[origin as usize].store(admission.bound(origin), Ordering::Relaxed);
+        }
+        self.delay.set(admission.standing().as_secs_f64());
+        self.bound.set(admission.bound(Origin::Member) as f64);
+    }
+}
