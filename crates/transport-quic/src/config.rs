@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use homing_transport::Limits;
 use homing_transport::tls::{Credentials, CredentialsError};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{AckFrequencyConfig, ClientConfig, IdleTimeout, ServerConfig, TransportConfig};
+use quinn::{AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig};
+use quinn_proto::HashedConnectionIdGenerator;
 use thiserror::Error;
 
 /// The protocol's name in TLS (ALPN, RFC 7301).
@@ -78,6 +80,16 @@ pub(crate) fn server(credentials: &Credentials, limits: &Limits) -> Result<Serve
         .incoming_buffer_size(INCOMING_BUFFER)
         .incoming_buffer_size_total(INCOMING_BUFFER * MAX_INCOMING as u64);
     Ok(config)
+}
+
+/// What both a node's ends of connections bear: their ids, and the proof that they are gone. Both are the same after a restart, so that a node which has forgotten its
+/// connections tells their peers so at once (a stateless reset, RFC 9000, section 10.3), and nobody has to wait until they fall silent.
+pub(crate) fn endpoint(credentials: &Credentials) -> EndpointConfig {
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &credentials.secret("QUIC stateless reset"));
+    let ids = credentials.secret("QUIC connection ids").first_chunk().copied().map(u64::from_le_bytes);
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids.unwrap_or_default())));
+    config
 }
 
 /// The most bytes of a HEAD or of TRAILERS.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use homing_transport::tls::Credentials;
 use homing_transport::{BoxFuture, Handler, Limits, Listener};
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{Endpoint, TokioRuntime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -61,7 +61,7 @@ impl QuicListener {
         let server = config::server(&credentials, &limits)?;
         let address = socket.local_addr().map_err(QuicError::Socket)?;
         let runtime = Arc::new(TokioRuntime);
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)
+        let endpoint = Endpoint::new(config::endpoint(&credentials), Some(server), socket, runtime)
             .map_err(QuicError::Socket)?;
 
         let host = Arc::new(Host { credentials, limits, handler });

@@ -230,6 +230,7 @@ pub(crate) fn explain(error: &ConnectionError) -> String {
             "it shut down".to_owned()
         }
         ConnectionError::ApplicationClosed(_) => "it closed the connection".to_owned(),
+        ConnectionError::Reset => "it has started again, and knows the connection no more".to_owned(),
         ConnectionError::TimedOut => "it fell silent (keepalive_timeout)".to_owned(),
         ConnectionError::LocallyClosed => "the connection is over".to_owned(),
         error => error.to_string(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_transport::contract::{Certificates, PATIENCE, Proof};
+use homing_transport::tls::Credentials;
 use homing_transport::{
     Body, BoxFuture, Connection, Handler, Head, Kind, Lane, Limits, Listener, Peer, Reply, SendError,
     SendErrorKind, Sent, Transport,
@@ -45,8 +46,26 @@ impl Handler for Mute {
     }
 }
 
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+}
+
+fn listen(
+    at: SocketAddr,
+    credentials: &Arc<Credentials>,
+    limits: &Limits,
+    theirs: &Runtime,
+    handler: &Arc<Mute>,
+) -> QuicListener {
+    let _inside = theirs.enter();
+    QuicListener::bind(at, Arc::clone(credentials), limits.clone(), Arc::clone(handler) as Arc<dyn Handler>)
+        .expect("a listener")
+}
+
 /// `n2` listens in a runtime of its own, which the test can stop or freeze; `n1` dials.
 struct Stage {
+    credentials: Arc<Credentials>,
+    limits: Limits,
     theirs: Runtime,
     listener: QuicListener,
     handler: Arc<Mute>,
@@ -57,17 +76,13 @@ struct Stage {
 impl Stage {
     fn new(limits: Limits) -> Self {
         let certificates = Certificates::new();
-        let credentials = |id| certificates.credentials(&node(id), Proof::Own);
-        let theirs = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let theirs = runtime();
         let handler = Arc::new(Mute(Notify::new()));
-        let listener = {
-            let _inside = theirs.enter();
-            let handler = Arc::clone(&handler);
-            QuicListener::bind(any(), credentials("n2"), limits.clone(), handler).expect("a listener")
-        };
-        let transport = QuicTransport::new(any(), credentials("n1"), limits).expect("a transport");
+        let [own, credentials] = ["n1", "n2"].map(|id| certificates.credentials(&node(id), Proof::Own));
+        let listener = listen(any(), &credentials, &limits, &theirs, &handler);
+        let transport = QuicTransport::new(any(), own, limits.clone()).expect("a transport");
         let peer = Peer { node: node("n2"), address: listener.address() };
-        Self { theirs, listener, handler, transport, peer }
+        Self { credentials, limits, theirs, listener, handler, transport, peer }
     }
 
     async fn dial(&self) -> Result<Arc<dyn Connection>, SendError> {
@@ -88,6 +103,20 @@ impl Stage {
         tokio::task::spawn_blocking(move || theirs.shutdown_timeout(PATIENCE)).await.expect("it ends");
         drop(listener);
         transport
+    }
+
+    /// Dies, and listens at the same address again.
+    async fn start_again(&mut self) {
+        let address = self.peer.address.parse().expect("an address");
+        let theirs = std::mem::replace(&mut self.theirs, runtime());
+        tokio::task::spawn_blocking(move || theirs.shutdown_timeout(PATIENCE)).await.expect("it ends");
+        // The old one still holds its socket, as long as it is there.
+        self.listener = self.listen(any());
+        self.listener = self.listen(address);
+    }
+
+    fn listen(&self, at: SocketAddr) -> QuicListener {
+        listen(at, &self.credentials, &self.limits, &self.theirs, &self.handler)
     }
 
     /// Keeps the one thread of the listener busy for good: its socket stays open, and it never answers.
@@ -121,6 +150,24 @@ async fn a_peer_that_died_without_a_word_is_noticed_by_its_port() {
     assert_eq!(error.message, format!("{peer}: connection refused: its port is closed"));
     timeout(PATIENCE, connection.closed()).await.expect("the connection closes");
     assert!(!connection.is_open());
+}
+
+/// Who has started again has forgotten its connections, and says so when something comes on one of them.
+#[tokio::test]
+async fn a_peer_that_started_again_says_that_its_connections_are_gone() {
+    let mut stage = Stage::new(patient());
+    let connection = stage.dial().await.unwrap();
+    // Nothing is under way, so nobody looks whether the port is closed for a moment.
+    stage.start_again().await;
+    let error = send(&*connection).await;
+    assert_eq!((error.sent, error.kind), (Sent::MaybeSent, SendErrorKind::Lost));
+    assert_eq!(
+        error.message,
+        format!("{}: it has started again, and knows the connection no more", stage.peer)
+    );
+    timeout(PATIENCE, connection.closed()).await.expect("the connection closes");
+    stage.call(&stage.dial().await.unwrap()).await;
+    stage.theirs.shutdown_background();
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod clients;
 mod proof;
+mod seed;
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,6 +28,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub use clients::{Roots, ServerTls};
 use proof::{Current, Proof};
+use seed::Seed;
 
 /// The name of a cluster: a DNS name of lower-case labels, at most 180 bytes, such as `prod.example`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -91,6 +93,8 @@ pub struct Credentials {
     node: NodeId,
     current: Arc<Current<Proof>>,
     provider: Arc<CryptoProvider>,
+    /// What all secrets of this node come from: a reload leaves them as they are.
+    seed: Seed,
 }
 
 impl Credentials {
@@ -124,8 +128,15 @@ impl Credentials {
         let roots = roots(ca)?;
         let chain = certificates(certificate, "certificate")?;
         let key = private_key(key)?;
+        let seed = Seed::of(&key, &provider);
         let current = Current::new(Proof::new(roots, chain, key, &provider)?);
-        Ok(Self { cluster, node, current, provider })
+        Ok(Self { cluster, node, current, provider, seed })
+    }
+
+    /// A secret of this node for this use alone, from the private key that it started with: after a restart it is the same (HKDF, RFC 5869).
+    #[must_use]
+    pub fn secret(&self, purpose: &str) -> [u8; 32] {
+        self.seed.secret(purpose)
     }
 
     /// Replaces certificate, key and CA by these texts, which are checked as [`from_pem`](Self::from_pem) checks them.

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::figures::Figures;
-use crate::load::Done;
+use crate::load::{Done, Entry, Offer};
 use crate::report::{CaseReport, Must};
 use crate::stage::{Arena, Stage, VALUE, as_it_is, is_keyed_write, is_read};
 
@@ -35,12 +35,15 @@ pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: 
     arena.hosts.lose(percent * 10)?;
     let from = load.now();
     let beside = arena.bare[0].spawn(bare_load(bare, rate, lasts));
-    let calls = load.done().await?;
+    let mut calls = load.done().await?;
     let bare = beside.await?;
     let since = |call: &&Done| call.due >= from;
     let reads = stage.class("reads, one hop", Figures::of(calls.iter().filter(since).filter(is_read)));
     let writes = stage.class("writes", Figures::of(calls.iter().filter(since).filter(is_keyed_write)));
     let bare = stage.class("bare wire, one connection", bare);
+    let cold = cold(&mut stage).await?;
+    let cold_figures = stage.class("cold: the first of a node that just started", Figures::of(&cold));
+    calls.extend(cold);
     if percent > 0 {
         let lost = arena.hosts.packets()?;
         let share = 100.0 * lost.lost as f64 / (lost.lost + lost.passed).max(1) as f64;
@@ -49,6 +52,7 @@ pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: 
     let least = if percent >= 30 { 99.9 } else { 100.0 };
     stage.check("reads: answered, in %", reads.success(), Must::AtLeast(least));
     stage.check("writes: answered, in %", writes.success(), Must::AtLeast(least));
+    stage.check("cold: answered, in %", cold_figures.success(), Must::AtLeast(least));
     if percent == 10 {
         stage.check_speed("the longest read, in ms", reads.max_ms, Must::AtMost(5_000.0));
         stage.check_speed("the longest write, in ms", writes.max_ms, Must::AtMost(5_000.0));
@@ -66,6 +70,22 @@ pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: 
         stage.fired("packets lost since the suite began", lost as f64);
     }
     stage.close(&calls).await
+}
+
+/// The first calls of a node that just started: it has no connection to anybody yet, and must make them under the same loss.
+async fn cold(stage: &mut Stage<'_>) -> Result<Vec<Done>> {
+    const NODE: usize = 4;
+    stage.cluster.nodes[NODE].kill()?;
+    stage.cluster.nodes[NODE].start()?;
+    stage.cluster.nodes[NODE].lives().await?;
+    let offer = Offer {
+        rate: 20.0,
+        entry: Entry::Only(NODE),
+        spaces: stage.spaces.those(|owners| !owners.contain(NODE)),
+        unkeyed: 0,
+        ..stage.offer(Duration::from_secs(3))
+    };
+    stage.load(offer)?.done().await
 }
 
 /// A connection between the two hosts of the bare wire, made before anything is lost. The cluster's own certificates are its proof.

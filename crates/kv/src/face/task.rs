@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use homing_types::{Epoch, IdempotencyKey, NodeId, Space};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::desk::{Desk, Trouble, Wanted, Write, WriteFailed, maybe, not_executed};
@@ -338,6 +339,12 @@ fn propose_all(
     let mut last = standing.last;
     for write in queued {
         if write.answer.is_closed() || !write.claim.take() {
+            continue;
+        }
+        // A node that is late hears of a deadline late, too.
+        if write.deadline <= Instant::now() {
+            let reason = format!("the write to the space {space:?} waited until its deadline");
+            let _ = write.answer.send(Err(WriteFailed::Declined(not_executed(reason))));
             continue;
         }
         let known = match propose(batch, space, epoch, &write, now) {
