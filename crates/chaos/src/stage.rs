@@ -117,6 +117,27 @@ impl<'a> Stage<'a> {
         self.report.checks.push(Check::of_speed(what, value, must));
     }
 
+    /// A node can't serve. All is read all the same, and what has no copy there is written; what has one can't be written without it,
+    /// as the authority of these clusters never promotes. Gives back the figures of the reads.
+    pub(crate) fn judge_without(&mut self, victim: usize, calls: &[Done]) -> Figures {
+        let there = |call: &&Done| self.spaces.owners[call.space].contain(victim);
+        let writes = || calls.iter().filter(is_keyed_write);
+        let elsewhere = Figures::of(writes().filter(|call| !there(call)));
+        let with_copy = Figures::of(writes().filter(there));
+        let reads = self.class("reads", Figures::of(calls.iter().filter(is_read)));
+        self.all_answered("reads", &reads);
+        let elsewhere = self.class("writes without a copy there", elsewhere);
+        self.all_answered("writes without a copy there", &elsewhere);
+        self.class("writes with a copy there", with_copy);
+        reads
+    }
+
+    /// All is well again: what is due from then on must be answered.
+    pub(crate) fn judge_after(&mut self, name: &str, from: Duration, calls: &[Done]) {
+        let after = self.class(name, Figures::of(calls.iter().filter(|call| call.due > from)));
+        self.all_answered(name, &after);
+    }
+
     /// All calls of a class must be answered.
     pub(crate) fn all_answered(&mut self, what: &str, figures: &Figures) {
         self.check(format!("{what}: answered, in %"), figures.success(), Must::AtLeast(100.0));

@@ -18,15 +18,15 @@ use homing_types::Time;
 pub struct AdmissionLimits {
     /// Requests under way at a time, at most: what the service can hold at its worst latency.
     pub max_in_flight: usize,
-    /// The delay that may stand; over it, fewer are taken. A request is delayed by it some ten times, once for each step that it makes at a node.
-    /// Zero: any delay may stand.
-    pub max_delay: Duration,
+    /// The delay that may stand, in thousandths of the time that requests have, and 5 ms at least; over it, fewer are taken. A request is delayed by it once for each step
+    /// that it makes at a node, and a replicated write makes many. Zero: any delay may stand.
+    pub max_delay_permille: u32,
 }
 
 impl Default for AdmissionLimits {
-    /// 10,000 requests, and 5 ms.
+    /// 10,000 requests, and 5 ‰: of 10 s, 50 ms.
     fn default() -> Self {
-        Self { max_in_flight: 10_000, max_delay: Duration::from_millis(5) }
+        Self { max_in_flight: 10_000, max_delay_permille: 5 }
     }
 }
 
@@ -42,6 +42,15 @@ pub enum Origin {
 /// Over so long the least delay is taken, and over so many samples: one that is held up tells nothing.
 const WINDOW: Duration = Duration::from_millis(100);
 const SAMPLES: u32 = 3;
+
+/// Who has more time than this has no more use for it here; so much is taken for granted at first.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// A delay of so little is no sign of anything.
+const LEAST_DELAY: Duration = Duration::from_millis(5);
+
+/// The weight of the time that requests had in the last window.
+const NEWEST: f64 = 0.3;
 
 /// How fast the bound rises in a window without a standing delay, and how far it falls in one with.
 const RISE: f64 = 1.1;
@@ -64,6 +73,8 @@ pub struct Admission {
     most_in_flight: usize,
     /// The delay that stood in the last window.
     standing: Duration,
+    /// The time that requests have, in the mean.
+    time: Duration,
     bound: f64,
 }
 
@@ -78,7 +89,22 @@ impl Admission {
             least_delay: Duration::MAX,
             most_in_flight: 0,
             standing: Duration::ZERO,
+            time: LONGEST,
             bound: limits.max_in_flight as f64,
+        }
+    }
+
+    /// Takes note of the time that requests have which came in, in the mean.
+    pub fn requests_have(&mut self, time: Duration) {
+        self.time = self.time.mul_f64(1.0 - NEWEST) + time.min(LONGEST).mul_f64(NEWEST);
+    }
+
+    /// The delay that may stand now.
+    #[must_use]
+    pub fn max_delay(&self) -> Duration {
+        match self.limits.max_delay_permille {
+            0 => Duration::MAX,
+            permille => (self.time * permille / 1_000).max(LEAST_DELAY),
         }
     }
 
@@ -91,13 +117,14 @@ impl Admission {
         if now.since(since) < WINDOW || self.samples < SAMPLES {
             return;
         }
+        let max_delay = self.max_delay();
         let Self { limits, least_delay, most_in_flight, bound, .. } = self;
         self.standing = *least_delay;
-        *bound = if limits.max_delay.is_zero() || *least_delay <= limits.max_delay {
+        *bound = if *least_delay <= max_delay {
             *bound * RISE
         } else {
             // As much as the delay is too long, or half of it: then what was let in has gone before long.
-            let share = limits.max_delay.as_secs_f64() / least_delay.as_secs_f64();
+            let share = max_delay.as_secs_f64() / least_delay.as_secs_f64();
             bound.min(*most_in_flight as f64) * share.max(FALL)
         };
         *bound = bound.max(LEAST).min(limits.max_in_flight as f64);
@@ -128,8 +155,7 @@ impl Admission {
 mod tests {
     use super::*;
 
-    const LIMITS: AdmissionLimits =
-        AdmissionLimits { max_in_flight: 1_000, max_delay: Duration::from_millis(5) };
+    const LIMITS: AdmissionLimits = AdmissionLimits { max_in_flight: 1_000, max_delay_permille: 5 };
 
     /// A node on which each request under way delays all others by this much, and which gets as many as it takes.
     struct Node {
@@ -140,7 +166,13 @@ mod tests {
 
     impl Node {
         fn new() -> Self {
-            Self { admission: Admission::new(LIMITS), now: Time::ZERO, in_flight: 0 }
+            let mut node = Self { admission: Admission::new(LIMITS), now: Time::ZERO, in_flight: 0 };
+            node.have(SECOND);
+            node
+        }
+
+        fn have(&mut self, time: Duration) {
+            (0..50).for_each(|_| self.admission.requests_have(time));
         }
 
         /// For so long, as many are under way as are let in, of `offered`; returns the delay of the last window.
@@ -176,7 +208,7 @@ mod tests {
         node.run(1_000, EACH, SECOND);
         for _ in 0..100 {
             let delay = node.run(1_000, EACH, SECOND / 10);
-            assert!(delay < 2 * LIMITS.max_delay, "{delay:?}");
+            assert!(delay < 2 * LEAST_DELAY, "{delay:?}");
             assert!((32..=100).contains(&node.in_flight), "{} under way", node.in_flight);
         }
         let [clients, members] = [Origin::Client, Origin::Member].map(|origin| node.admission.bound(origin));
@@ -189,6 +221,19 @@ mod tests {
         node.run(1_000, EACH, 5 * SECOND);
         node.run(10, EACH, 5 * SECOND);
         assert_eq!(node.admission.bound(Origin::Client), 1_000);
+    }
+
+    /// What would be too late for some is in time for others.
+    #[test]
+    fn who_has_more_time_may_wait_longer() {
+        let mut node = Node::new();
+        node.have(6 * SECOND);
+        assert!(node.admission.max_delay().abs_diff(Duration::from_millis(30)) < Duration::from_millis(1));
+        node.run(250, EACH, 10 * SECOND);
+        assert_eq!(node.admission.bound(Origin::Client), 1_000);
+        node.have(SECOND);
+        node.run(250, EACH, SECOND);
+        assert!(node.admission.bound(Origin::Member) < 100);
     }
 
     #[test]
@@ -207,7 +252,7 @@ mod tests {
         node.run(1_000, SECOND, 10 * SECOND);
         assert_eq!(node.admission.bound(Origin::Member), 32);
         assert_eq!(node.admission.bound(Origin::Client), 24);
-        let limits = AdmissionLimits { max_delay: Duration::ZERO, ..LIMITS };
+        let limits = AdmissionLimits { max_delay_permille: 0, ..LIMITS };
         let mut node = Node { admission: Admission::new(limits), ..Node::new() };
         node.run(1_000, SECOND, 10 * SECOND);
         assert_eq!(node.admission.bound(Origin::Client), 1_000);

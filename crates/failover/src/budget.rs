@@ -34,6 +34,9 @@ impl Default for BudgetLimits {
 /// The most hedges that can be saved up: few, so that they stay a share of the calls at any time.
 const HEDGE_BURST: f64 = 10.0;
 
+/// The share of the burst that is kept for first retries.
+const RESERVE: f64 = 0.2;
+
 /// How soon to ask again a bucket that fills by calls alone.
 const SOON: Duration = Duration::from_millis(100);
 
@@ -61,17 +64,19 @@ impl Budget {
         *hedges = (*hedges + f64::from(limits.hedge_percent) / 100.0).min(HEDGE_BURST);
     }
 
-    /// Pays for a retry.
+    /// Pays for a retry of a call that has had `before` of them. All but a call's first leave a reserve: calls that fail however often they are
+    /// tried would else take what one retry of the others needs.
     ///
     /// # Errors
-    /// When to ask again, if the bucket is empty.
-    pub fn retry(&mut self, now: Time) -> Result<(), Time> {
+    /// When to ask again, if there is too little in the bucket.
+    pub fn retry(&mut self, now: Time, before: u32) -> Result<(), Time> {
         self.fill(now);
-        if self.tokens >= 1.0 || Twin::BudgetIgnored.is_on() {
+        let needed = if before == 0 { 1.0 } else { 1.0 + self.reserve() };
+        if self.tokens >= needed || Twin::BudgetIgnored.is_on() {
             self.tokens -= 1.0;
             return Ok(());
         }
-        let missing = 1.0 - self.tokens;
+        let missing = needed - self.tokens;
         let wait = match self.limits.per_second {
             0 => SOON,
             rate => Duration::from_secs_f64(missing / f64::from(rate)),
@@ -81,7 +86,7 @@ impl Budget {
 
     /// Pays for a hedge, or not. A hedge that isn't paid for isn't made: nobody waits for one.
     pub fn hedge(&mut self, now: Time) -> bool {
-        if self.limits.hedge_percent == 0 || self.hedges < 1.0 || self.retry(now).is_err() {
+        if self.limits.hedge_percent == 0 || self.hedges < 1.0 || self.retry(now, 1).is_err() {
             return false;
         }
         self.hedges -= 1.0;
@@ -93,6 +98,11 @@ impl Budget {
     pub fn left(&mut self, now: Time) -> u32 {
         self.fill(now);
         self.tokens.max(0.0) as u32
+    }
+
+    fn reserve(&self) -> f64 {
+        let burst = f64::from(self.limits.burst);
+        (burst * RESERVE).min(burst - 1.0).max(0.0)
     }
 
     fn fill(&mut self, now: Time) {
@@ -113,7 +123,7 @@ mod tests {
     enum Step {
         Calls(u8),
         Pass(u16),
-        Retry,
+        Retry(u32),
         Hedge,
     }
 
@@ -121,7 +131,7 @@ mod tests {
         let step = prop_oneof![
             1 => any::<u8>().prop_map(Step::Calls),
             1 => (0_u16..2_000).prop_map(Step::Pass),
-            4 => Just(Step::Retry),
+            4 => (0_u32..3).prop_map(Step::Retry),
             1 => Just(Step::Hedge),
         ];
         prop::collection::vec(step, 1..400)
@@ -152,7 +162,7 @@ mod tests {
                         now = now + Duration::from_millis(ms.into());
                         earned += f64::from(per_second) * f64::from(ms) / 1_000.0;
                     }
-                    Step::Retry => spent += f64::from(u8::from(budget.retry(now).is_ok())),
+                    Step::Retry(before) => spent += f64::from(u8::from(budget.retry(now, before).is_ok())),
                     Step::Hedge => {
                         let paid = f64::from(u8::from(budget.hedge(now)));
                         (spent, hedged) = (spent + paid, hedged + paid);
@@ -166,17 +176,32 @@ mod tests {
         }
 
         #[test]
-        fn who_waits_as_told_is_paid_if_nobody_else_asks(per_second in 1_u32..100, spent in 0_u32..200) {
-            let mut budget = Budget::new(BudgetLimits { per_second, ..BudgetLimits::default() });
+        fn who_waits_as_told_is_paid_if_nobody_else_asks(
+            per_second in 1_u32..100,
+            burst in 1_u32..200,
+            spent in 0_u32..200,
+            before in 0_u32..3,
+        ) {
+            let mut budget = Budget::new(BudgetLimits { per_second, burst, ..BudgetLimits::default() });
             let mut now = Time::ZERO;
             for _ in 0..spent {
-                if let Err(again) = budget.retry(now) {
+                if let Err(again) = budget.retry(now, before) {
                     prop_assert!(again > now);
                     now = again + Duration::from_nanos(100);
-                    prop_assert_eq!(budget.retry(now), Ok(()));
+                    prop_assert_eq!(budget.retry(now, before), Ok(()));
                 }
             }
         }
+    }
+
+    /// Many that fail for good, and one that needs just another try.
+    #[test]
+    fn calls_that_always_fail_leave_the_first_retry_of_others() {
+        let mut budget = Budget::new(BudgetLimits::default());
+        while budget.retry(Time::ZERO, 1).is_ok() {}
+        assert_eq!(budget.left(Time::ZERO), 20);
+        assert_eq!(budget.retry(Time::ZERO, 0), Ok(()));
+        assert!(!budget.hedge(Time::ZERO), "a hedge took what is kept for retries");
     }
 
     #[test]

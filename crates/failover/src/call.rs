@@ -220,14 +220,16 @@ impl Call {
                 }
                 State::Walking(_) if self.attempts >= self.limits.max_attempts => self.exhaust(),
                 State::Walking(_) if self.pays && self.terms.retry => self.exhaust(),
-                State::Walking(walk) => match pay(self.attempts, self.pays, self.terms.retry, shared, now) {
-                    Ok(()) => {
-                        let Some(candidate) = walk.step(&self.rests, now) else { continue };
-                        let others = walk.has_next(&self.rests, now);
-                        return self.start(candidate, others, now, shared);
+                State::Walking(walk) => {
+                    match pay(self.attempts, self.pays, self.terms.retry, self.retries, shared, now) {
+                        Ok(()) => {
+                            let Some(candidate) = walk.step(&self.rests, now) else { continue };
+                            let others = walk.has_next(&self.rests, now);
+                            return self.start(candidate, others, now, shared);
+                        }
+                        Err(again) => self.wait(again, true, now, rng),
                     }
-                    Err(again) => self.wait(again, true, now, rng),
-                },
+                }
                 State::Waiting { until, starved, backoff } if now < *until => {
                     return Action::Wait { until: *until, starved: *starved, backoff: *backoff };
                 }
@@ -420,9 +422,16 @@ impl Call {
 }
 
 /// The first attempt of a call earns for others, unless the call is a retry itself; a retry pays.
-fn pay(attempts: u32, pays: bool, retry: bool, shared: &mut Shared, now: Time) -> Result<(), Time> {
+fn pay(
+    attempts: u32,
+    pays: bool,
+    retry: bool,
+    retries: u32,
+    shared: &mut Shared,
+    now: Time,
+) -> Result<(), Time> {
     if pays {
-        return shared.budget.retry(now);
+        return shared.budget.retry(now, retries);
     }
     if attempts == 0 && !retry {
         shared.budget.earn();

@@ -1,6 +1,6 @@
 //! Who may come in: a bound on the requests under way, and a lower one while this node can't keep up.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ const IDLE: Duration = Duration::from_millis(50);
 pub(crate) struct Door {
     limits: AdmissionLimits,
     in_flight: AtomicUsize,
+    /// How many came in since the last sample, and the milliseconds that they had.
+    came: AtomicU64,
+    had_ms: AtomicU64,
     /// By origin.
     bounds: [AtomicUsize; 2],
     refused: Counter,
@@ -30,6 +33,8 @@ impl Door {
         Self {
             limits,
             in_flight: AtomicUsize::new(0),
+            came: AtomicU64::new(0),
+            had_ms: AtomicU64::new(0),
             bounds: [limits.max_in_flight; 2].map(AtomicUsize::new),
             refused: counter!("homing_overloaded_total"),
             delay: gauge!("homing_queue_delay_seconds"),
@@ -63,20 +68,26 @@ impl Router {
         if self.in_flight() < self.door.bound(origin) { Ok(()) } else { Err(self.refuse(origin)) }
     }
 
-    /// A place among the requests under way, or why there is none; who gets none is counted.
-    pub(crate) fn admit(self: &Arc<Self>, origin: Origin) -> Result<Admitted, String> {
-        self.place(origin).ok_or_else(|| self.refuse(origin))
+    /// A place among the requests under way for one that has until `deadline`, or why there is none; who gets none is counted.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        origin: Origin,
+        deadline: Option<Instant>,
+    ) -> Result<Admitted, String> {
+        let place = self.place(origin).ok_or_else(|| self.refuse(origin))?;
+        if let Some(deadline) = deadline {
+            let has = deadline.saturating_duration_since(Instant::now());
+            self.door.had_ms.fetch_add(has.as_millis() as u64, Ordering::Relaxed);
+            self.door.came.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(place)
     }
 
     fn refuse(&self, origin: Origin) -> String {
         self.door.refused.increment(1);
-        let (bound, limits) = (self.door.bound(origin), &self.door.limits);
-        if bound < limits.max_in_flight {
-            let delay = limits.max_delay;
-            format!(
-                "{} takes {bound} requests now, as more are delayed by over {delay:.0?} (max_delay)",
-                self.me
-            )
+        let bound = self.door.bound(origin);
+        if bound < self.door.limits.max_in_flight {
+            format!("{} can't keep up, and takes {bound} requests for now (max_delay_permille)", self.me)
         } else {
             format!("{bound} requests are under way at {} (max_in_flight)", self.me)
         }
@@ -102,6 +113,9 @@ impl Router {
             let due = Instant::now() + period;
             sleep_until(due).await;
             let Some(router) = router.upgrade() else { return };
+            if let Some(time) = router.door.time_of_new() {
+                admission.requests_have(time);
+            }
             admission.sample(due.elapsed(), router.in_flight(), router.now());
             router.door.obey(&admission);
             period = if router.in_flight() > 0 { BUSY } else { IDLE };
@@ -112,6 +126,12 @@ impl Router {
 impl Door {
     fn bound(&self, origin: Origin) -> usize {
         self.bounds[origin as usize].load(Ordering::Relaxed)
+    }
+
+    /// The time that those have which came in since this was asked last, in the mean.
+    fn time_of_new(&self) -> Option<Duration> {
+        let (came, had) = (self.came.swap(0, Ordering::Relaxed), self.had_ms.swap(0, Ordering::Relaxed));
+        had.checked_div(came).map(Duration::from_millis)
     }
 
     fn obey(&self, admission: &Admission) {

@@ -106,7 +106,7 @@ impl Router {
             deadline,
             call,
         };
-        let place = self.admit(Origin::Client);
+        let place = self.admit(Origin::Client, driven.call.deadline);
         if let Err(reason) = &place {
             let reason = reason.clone();
             driven.plan.give_up(self.me.clone(), Outcome::Overloaded, reason, self.now());

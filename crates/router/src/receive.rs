@@ -44,7 +44,7 @@ impl Handler for Receiver {
             match head.kind {
                 Kind::Direct(to) => router.answer_direct(from, &to, request).await,
                 Kind::Routed(routed) => {
-                    let place = match router.admit(Origin::Member) {
+                    let place = match router.admit(Origin::Member, deadline) {
                         Ok(place) => place,
                         Err(reason) => return retry_later(Outcome::Overloaded, SOON, reason),
                     };

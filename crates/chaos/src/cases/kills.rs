@@ -7,9 +7,9 @@ use tokio::time::sleep;
 
 use crate::figures::Figures;
 use crate::kv::Asked;
-use crate::load::{Done, Entry, Offer};
+use crate::load::{Entry, Offer};
 use crate::report::CaseReport;
-use crate::stage::{Arena, Stage, as_it_is, is_read};
+use crate::stage::{Arena, Stage, as_it_is, is_keyed_write, is_read};
 
 /// kill -9 of one node after another, each in the middle of writes, and started again. Nobody enters at the one that is down.
 pub(crate) async fn kill(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
@@ -32,7 +32,7 @@ pub(crate) async fn kill(arena: &Arena, case: &str, wire: &'static str) -> Resul
     load.stop();
     let calls = load.done().await?;
     let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
-    let writes = stage.class("writes", Figures::of(calls.iter().filter(|call| call.asked == Asked::Write)));
+    let writes = stage.class("writes", Figures::of(calls.iter().filter(is_keyed_write)));
     stage.class(
         "writes without a key",
         Figures::of(calls.iter().filter(|call| call.asked == Asked::UnkeyedWrite)),
@@ -60,17 +60,8 @@ pub(crate) async fn pause(arena: &Arena, case: &str, wire: &'static str) -> Resu
     stage.cluster.nodes[VICTIM].signal("-CONT")?;
     let again = load.now() + Duration::from_secs(5);
     let calls = load.done().await?;
-    let there = |call: &Done| stage.spaces.owners[call.space].contain(VICTIM);
-    let elsewhere = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && !there(call)));
-    let with_copy = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && there(call)));
-    let after = Figures::of(calls.iter().filter(|call| call.due > again));
-    let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
-    stage.class("writes without a copy there", elsewhere.clone());
-    stage.class("writes with a copy there", with_copy);
-    stage.class("all, 5 s after it went on", after.clone());
-    stage.all_answered("reads", &reads);
-    stage.all_answered("writes without a copy there", &elsewhere);
-    stage.all_answered("all, 5 s after it went on", &after);
+    stage.judge_without(VICTIM, &calls);
+    stage.judge_after("all, 5 s after it went on", again, &calls);
     stage.fired("pauses", 1.0);
     stage.close(&calls).await
 }

@@ -10,7 +10,7 @@ use crate::figures::Figures;
 use crate::kv::{Asked, Ended};
 use crate::load::{Done, Entry, Offer};
 use crate::report::{CaseReport, Must};
-use crate::stage::{Arena, Stage, as_it_is, is_read};
+use crate::stage::{Arena, Stage, as_it_is, is_keyed_write, is_read};
 
 /// One node is cut off from all others. Spaces with a copy there can be read, and not be written under `static`, which never
 /// promotes; all others go on as if nothing were.
@@ -36,17 +36,8 @@ pub(crate) async fn whole(arena: &Arena, case: &str, wire: &'static str) -> Resu
     // What was under way when it was mended has its deadline yet to come.
     let again = load.now() + Duration::from_secs(5);
     let calls = load.done().await?;
-    let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
-    let there = |call: &Done| stage.spaces.owners[call.space].contain(VICTIM);
-    let elsewhere = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && !there(call)));
-    let with_copy = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && there(call)));
-    let after = Figures::of(calls.iter().filter(|call| call.due > again));
-    stage.class("writes without a copy there", elsewhere.clone());
-    stage.class("writes with a copy there", with_copy);
-    stage.class("all, 5 s after it was mended", after.clone());
-    stage.all_answered("reads", &reads);
-    stage.all_answered("writes without a copy there", &elsewhere);
-    stage.all_answered("all, 5 s after it was mended", &after);
+    stage.judge_without(VICTIM, &calls);
+    stage.judge_after("all, 5 s after it was mended", again, &calls);
     stage.fired("packets over cut links since the suite began", cut as f64);
     stage.close(&calls).await
 }
@@ -89,7 +80,7 @@ async fn between_two(arena: &Arena, case: &str, wire: &'static str, both: bool) 
     let calls = load.done().await?;
     let cut = arena.hosts.packets()?.cut;
     let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
-    let writes = stage.class("writes", Figures::of(calls.iter().filter(|call| call.asked == Asked::Write)));
+    let writes = stage.class("writes", Figures::of(calls.iter().filter(is_keyed_write)));
     let settled = |call: &&Done| call.asked == Asked::Write && call.due > cut_at + Duration::from_secs(3);
     stage.class("writes, 3 s after the cut", Figures::of(calls.iter().filter(settled)));
     let relayed = calls.iter().filter(|call| call.due > cut_at && hops(call) == Some(2)).count();

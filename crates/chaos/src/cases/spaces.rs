@@ -12,7 +12,7 @@ use crate::figures::Figures;
 use crate::kv::Asked;
 use crate::load::{Done, Entry, Offer};
 use crate::report::{CaseReport, Must};
-use crate::stage::{Arena, Stage, is_read};
+use crate::stage::{Arena, Stage};
 
 /// A node is there, and its service hangs up on each connection. All others can still read what it has copies of, and write what
 /// it has none of.
@@ -43,14 +43,7 @@ pub(crate) async fn failing_owner(arena: &Arena, case: &str, wire: &'static str)
         ..stage.offer(Duration::from_secs(arena.or_quick(20, 6)))
     };
     let calls = stage.load(offer)?.done().await?;
-    let there = |call: &Done| stage.spaces.owners[call.space].contain(VICTIM);
-    let elsewhere = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && !there(call)));
-    let with_copy = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && there(call)));
-    let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
-    stage.class("writes without a copy there", elsewhere.clone());
-    stage.class("writes with a copy there", with_copy);
-    stage.all_answered("reads", &reads);
-    stage.all_answered("writes without a copy there", &elsewhere);
+    let reads = stage.judge_without(VICTIM, &calls);
     stage.check_speed("attempts a read", reads.attempts, Must::AtMost(1.2));
     stage.fired("connections that its service closed", refused.try_iter().count() as f64);
     runtime.shutdown_background();

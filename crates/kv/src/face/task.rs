@@ -386,3 +386,6 @@ fn ahead(key: IdempotencyKey, now: Duration) -> Option<Duration> {
 
 /// How far the clocks of those who make idempotency keys may run ahead.
 const MAX_AHEAD: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

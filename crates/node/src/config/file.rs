@@ -98,8 +98,8 @@ pub(crate) struct LimitsFile {
     pub(crate) max_header_block: usize,
     /// Requests under way at the node.
     pub(crate) max_in_flight: usize,
-    /// The delay of the node's own queue over which it takes fewer, in milliseconds; 0 for any.
-    pub(crate) max_delay_ms: u64,
+    /// The delay of the node's own queue over which it takes fewer, in thousandths of the time that requests have; 0 for any.
+    pub(crate) max_delay_permille: u32,
     /// Connections from peers.
     pub(crate) max_connections: usize,
     /// Handshakes with peers under way at a time.
@@ -122,7 +122,7 @@ impl Default for LimitsFile {
             max_message: wire.max_message,
             max_header_block: wire.max_header_block,
             max_in_flight: router.admission.max_in_flight,
-            max_delay_ms: router.admission.max_delay.as_millis() as u64,
+            max_delay_permille: router.admission.max_delay_permille,
             max_connections: wire.max_connections,
             max_handshakes: wire.max_handshakes,
             max_client_connections: homing::ClientLimits::default().max_connections,

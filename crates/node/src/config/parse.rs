@@ -109,8 +109,8 @@ impl Config {
         let mut router = homing::RouterOptions::default();
         router.admission.max_in_flight =
             within("limits.max_in_flight", file.limits.max_in_flight, 1, 10_000_000)?;
-        router.admission.max_delay =
-            Duration::from_millis(within("limits.max_delay_ms", file.limits.max_delay_ms, 0, 10_000)?);
+        router.admission.max_delay_permille =
+            within("limits.max_delay_permille", file.limits.max_delay_permille, 0, 1_000)?;
         router.call.deadline =
             Duration::from_millis(within("limits.deadline_ms", file.limits.deadline_ms, 1, DAY_MS)?);
         let mut pool = homing::PoolOptions {

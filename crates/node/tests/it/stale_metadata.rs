@@ -167,7 +167,9 @@ impl Story {
     /// A node loses its table. From then on it also lists a node that is gone.
     async fn forget_the_table(&mut self, node: usize) {
         let process = &mut self.cluster.nodes[node];
-        process.kill();
+        // It says goodbye. After a death without a word, the first write on each old QUIC connection would be ambiguous.
+        process.signal("-TERM");
+        process.ended().await;
         process.edit(|config| {
             let data = process.config.with_file_name(config["data"].as_str().unwrap());
             std::fs::remove_file(data.join("table")).unwrap();

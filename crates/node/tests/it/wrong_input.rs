@@ -46,7 +46,7 @@ fn a_limit_that_would_overflow_is_named() {
         ("max_connections", i64::MAX, "1000000"),
         ("max_client_connections", i64::MAX, "1000000"),
         ("max_in_flight", i64::MAX, "10000000"),
-        ("max_delay_ms", 10_001, "10000"),
+        ("max_delay_permille", 1_001, "1000"),
         ("connections_per_peer", i64::MAX, "1024"),
         ("deadline_ms", i64::MAX, "86400000"),
         ("drain_ms", i64::MAX, "86400000"),
