@@ -24,8 +24,9 @@ struct Args {
 enum Command {
     /// Run every check in order and stop at the first that fails.
     ///
-    /// Format, clippy with warnings denied, tidy, all tests, each wire built alone, docs without warnings.
-    /// Each rule of failover is broken once, and a test must notice. Then what needs more than cargo: space keys in Python, the table under sanitizers, short runs of the fuzz targets.
+    /// Format, clippy with warnings denied, tidy, all tests, each wire built alone, docs without warnings. Then the simulation and the
+    /// model, the quick form of chaos, the table under loom, and each rule of failover broken once, which a test must notice. Last what needs
+    /// more than cargo: space keys in Python, the table under sanitizers, short runs of the fuzz targets.
     /// What couldn't run is said in the last lines as `SKIPPED: what (why)`, with how to get what is missing.
     Test {
         /// Leave out the builds with one wire alone, the docs, the sanitizers and the fuzz targets.
@@ -61,7 +62,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Chaos { arguments } => {
             // What it runs is built by itself, as a user builds it.
             let built =
-                cargo_command(&["build", "--quiet", "--release", "--package", "homing-node"]).status()?;
+                cargo::command(&["build", "--quiet", "--release", "--package", "homing-node"]).status()?;
             return if built.success() { program("homing-chaos", &arguments) } else { Ok(ExitCode::FAILURE) };
         }
     };
@@ -70,13 +71,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Runs a program of its own, since this one knows none of our crates. It is built optimised: that is most of its speed.
 fn program(package: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let mut command = cargo_command(&["run", "--quiet", "--release", "--package", package, "--"]);
+    let mut command = cargo::command(&["run", "--quiet", "--release", "--package", package, "--"]);
     let status = command.args(arguments).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-fn cargo_command(arguments: &[&str]) -> std::process::Command {
-    let mut cargo = std::process::Command::new(env!("CARGO"));
-    cargo.args(arguments);
-    cargo
 }

@@ -113,8 +113,12 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         self.with(|state| {
-            state.unsynced.clear();
-            state.durable.clone_from(&state.live);
+            for change in state.unsynced.drain(..) {
+                match change {
+                    Change::Len(len) => state.durable.resize(in_memory(len), 0),
+                    Change::Write { offset, data } => put(&mut state.durable, offset, &data),
+                }
+            }
             state.syncs += 1;
         })
     }

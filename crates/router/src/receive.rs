@@ -217,7 +217,6 @@ impl Router {
         request: http::Request<Body>,
     ) -> Reply {
         let Arrived { routed, deadline, reply_by, traceparent } = arrived;
-        self.counters.forwarded.increment(1);
         let plan = self.plan(key, routed.access);
         let mut candidates = plan.into_iter().map(|planned| planned.candidate);
         // With the flag cleared a relay could only say no, so the owner itself is tried, suspect or not.

@@ -1,5 +1,4 @@
-//! Who owns what, by a script that keeps an authority's rules: only a replica in sync is promoted, a change is a
-//! compare-and-swap on the group's epoch, and nobody is replaced unasked while its grant may hold.
+//! The authority: all that it has decided, whether it can be asked, and the grants that its answers extend.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::world::{number_of, slot_of, space_of};
+use crate::names::{node_id, number_of, slot_of, space_of};
+use crate::network::until;
 
 /// How long a node may act on an answer of the authority, from when it asked.
 const GRANT: Duration = Duration::from_secs(1);
@@ -70,19 +70,42 @@ impl Script {
         })
     }
 
+    pub(crate) fn epoch(&self, space: usize) -> Epoch {
+        self.table.snapshot().epoch(slot_of(space))
+    }
+
+    /// The newest group of a space.
+    pub(crate) fn group(&self, space: usize) -> Diff {
+        self.table.snapshot().diff([slot_of(space)])
+    }
+
+    /// Whether a node is or was an owner of a space.
+    pub(crate) fn ever_owned(&self, space: usize, node: usize) -> bool {
+        let state = self.state.lock();
+        let mut all = state.minted.range((space, 0)..=(space, u64::MAX));
+        all.any(|(_, owners)| owners.nodes().any(|owner| number_of(owner) == node))
+    }
+
+    /// The epoch in which its primary became that.
+    pub(crate) fn primary_since(&self, space: usize) -> Epoch {
+        let (epoch, owners) = self.newest(space);
+        let state = self.state.lock();
+        let of = |epoch: u64| state.minted.get(&(space, epoch)).map(Owners::primary);
+        let before = (1..epoch.number()).rev().find(|epoch| of(*epoch) != Some(owners.primary()));
+        Epoch::new(before.unwrap_or_default() + 1)
+    }
+
     /// New owners, if the space is still in the epoch that they follow.
     pub(crate) fn mint(&self, space: usize, follows: Epoch, owners: Owners) -> Option<Diff> {
         let slot = slot_of(space);
-        if self.table.snapshot().epoch(slot) != follows {
+        if self.epoch(space) != follows {
             return None;
         }
         let epoch = Epoch::new(follows.number() + 1);
         self.state.lock().minted.insert((space, epoch.number()), owners.clone());
-        let diff = of(space, Group::new(epoch, owners));
-        match self.table.apply(&diff) {
-            Ok(_) => Some(diff),
-            Err(error) => unreachable!("{error}"),
-        }
+        let diff = Diff::one(slot, Group::new(epoch, owners)).unwrap_or_else(|error| unreachable!("{error}"));
+        self.table.apply(&diff).unwrap_or_else(|error| unreachable!("{error}"));
+        Some(diff)
     }
 
     pub(crate) fn hush(&self) {
@@ -100,14 +123,7 @@ impl Script {
 
     /// Waits until it can be asked.
     pub(crate) async fn until_it_speaks(&self) {
-        loop {
-            let mut speaks = std::pin::pin!(self.speaks.notified());
-            speaks.as_mut().enable();
-            if !self.is_silent() {
-                return;
-            }
-            speaks.await;
-        }
+        until(&self.speaks, || !self.is_silent()).await;
     }
 
     /// Answers the heartbeat of a node.
@@ -133,42 +149,39 @@ impl Authority for Script {
     }
 }
 
-/// What lets one life of a node act, until a time.
-pub(crate) struct Lease {
+/// What lets one incarnation of a node act, until a time.
+pub(crate) struct Grants {
     until: Mutex<Option<Instant>>,
-    /// Whether it counts at all.
-    counts: bool,
+    /// Whether they end at all.
+    pub(crate) end: bool,
 }
 
-impl Lease {
-    pub(crate) fn new(counts: bool) -> Arc<Self> {
-        Arc::new(Self { until: Mutex::new(None), counts })
+impl Grants {
+    pub(crate) fn new(end: bool) -> Arc<Self> {
+        Arc::new(Self { until: Mutex::new(None), end })
     }
 
     pub(crate) fn extend(&self, asked: Instant) {
         *self.until.lock() = Some(asked + GRANT);
     }
 
-    pub(crate) fn holds(&self) -> bool {
-        !self.counts || self.until.lock().is_some_and(|until| Instant::now() < until)
+    pub(crate) fn hold(&self) -> bool {
+        !self.end || self.until.lock().is_some_and(|until| Instant::now() < until)
     }
 }
 
-impl Gate for Lease {
+impl Gate for Grants {
     fn closed(&self, _: SpaceKey, _: Role) -> Option<Duration> {
-        (!self.holds()).then_some(SOON)
+        (!self.hold()).then_some(SOON)
     }
 }
 
 /// Owners by the numbers of their nodes, all in sync but the last ones.
 pub(crate) fn owners_of(primary: usize, in_sync: &[usize], catching_up: &[usize]) -> Owners {
-    let replica = |state| move |node: &usize| Replica { node: crate::world::node_id(*node), state };
+    let replica = |state| move |node: &usize| Replica { node: node_id(*node), state };
     let replicas = in_sync.iter().map(replica(ReplicaState::InSync));
     let replicas = replicas.chain(catching_up.iter().map(replica(ReplicaState::CatchingUp)));
-    match Owners::new(crate::world::node_id(primary), replicas.collect()) {
-        Ok(owners) => owners,
-        Err(error) => unreachable!("{error}"),
-    }
+    Owners::new(node_id(primary), replicas.collect()).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
 /// The numbers of a space's owners: the primary, those in sync, the others.
@@ -178,12 +191,4 @@ pub(crate) fn numbers_of(owners: &Owners) -> (usize, Vec<usize>, Vec<usize>) {
         replicas.map(|replica| number_of(&replica.node)).collect()
     };
     (number_of(owners.primary()), of(ReplicaState::InSync), of(ReplicaState::CatchingUp))
-}
-
-/// One group as a diff.
-pub(crate) fn of(space: usize, group: Group) -> Diff {
-    match Diff::one(slot_of(space), group) {
-        Ok(diff) => diff,
-        Err(error) => unreachable!("{error}"),
-    }
 }

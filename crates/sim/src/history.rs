@@ -9,22 +9,24 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use homing_kv::Position;
+
 /// One call to one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Op {
+pub(crate) struct Op {
     /// When it began.
-    pub began: Duration,
+    pub(crate) began: Duration,
     /// When its caller was answered; `None` if nobody can tell what became of it.
-    pub ended: Option<Duration>,
+    pub(crate) ended: Option<Duration>,
     /// What it did.
-    pub what: What,
+    pub(crate) what: What,
     /// The version that the store gave to what was written or read.
-    pub version: Option<(u64, u64)>,
+    pub(crate) version: Option<Position>,
 }
 
 /// What a call did. Each write writes another value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// It wrote this.
     Write(u64),
     /// It read this, or nothing.
@@ -33,7 +35,7 @@ pub enum What {
 
 /// What a checker says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Such an order exists.
     Linearizable,
     /// None does, and why.
@@ -43,15 +45,14 @@ pub enum Verdict {
 }
 
 /// The most calls of a history.
-pub const MOST_OPS: usize = 64;
+pub(crate) const MOST_OPS: usize = 64;
 
 /// The most steps of a search.
 const MOST_STEPS: usize = 2_000_000;
 
 /// Looks for an order of all calls that one copy could have answered so. Those without an end may be left out, or happen at any
 /// time after they began.
-#[must_use]
-pub fn search(ops: &[Op]) -> Verdict {
+pub(crate) fn search(ops: &[Op]) -> Verdict {
     if ops.len() > MOST_OPS {
         return Verdict::Undecided;
     }
@@ -104,8 +105,7 @@ pub fn search(ops: &[Op]) -> Verdict {
 }
 
 /// Takes the versions for the order, and holds it against the times: what began after another had ended is not older.
-#[must_use]
-pub fn versions(ops: &[Op]) -> Verdict {
+pub(crate) fn versions(ops: &[Op]) -> Verdict {
     for op in ops {
         let What::Read(Some(read)) = op.what else { continue };
         let written = ops.iter().find(|other| other.what == What::Write(read));
@@ -152,10 +152,12 @@ fn bits(ops: &[&Op], holds: impl Fn(&Op) -> bool) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use homing_types::Epoch;
+
     use super::*;
 
     fn op(began: u64, ended: u64, what: What, seq: u64) -> Op {
-        let version = (seq > 0).then_some((1, seq));
+        let version = (seq > 0).then_some(Position { epoch: Epoch::new(1), seq });
         let ms = Duration::from_millis;
         Op { began: ms(began), ended: (ended > 0).then(|| ms(ended)), what, version }
     }

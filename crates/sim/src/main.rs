@@ -2,11 +2,14 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use homing_sim::model::{Bounds, Explored, Guard, explore};
-use homing_sim::{Plan, Report, Size, Total, regressions, run, run_in_full, shrink};
+use homing_sim::{
+    Bounds, Explored, Guard, Plan, Report, Total, explore, regressions, run, run_in_full, shrink,
+};
 
 /// Tells a line. Whoever has closed the other end has heard enough.
 macro_rules! say {
@@ -37,17 +40,17 @@ const TROUBLED: f64 = 30.0;
 #[derive(Parser)]
 #[command(name = "cargo xtask sim", bin_name = "cargo xtask sim", version)]
 struct Cli {
-    /// How many seeds to run, one after the other; those that once failed come on top
-    #[arg(long, default_value_t = 300)]
+    /// How many seeds to run, one after the other; those that once failed come first
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first seed, or with --story the only one
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Stop after so many minutes, whatever is left
-    #[arg(long)]
-    minutes: Option<f64>,
+    /// Begin no other seed after so many minutes, or with --model no other exploration
+    #[arg(long, value_parser = minutes)]
+    minutes: Option<Duration>,
     /// Run the one --seed, with the fewest of its faults that still break a rule, and tell all that happened
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["seeds", "minutes"])]
     story: bool,
     /// Explore the model instead: every interleaving of a small cluster
     #[arg(long, conflicts_with_all = ["seeds", "seed", "story"])]
@@ -69,14 +72,16 @@ fn main() -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is an edge: a person waits for so long")]
 fn model(cli: &Cli) -> bool {
-    let most = cli.minutes.map_or(MODEL, minutes);
+    let began = Instant::now();
+    let left = || cli.minutes.map_or(MODEL, |most| most.saturating_sub(began.elapsed()));
     let mut good = true;
     let small = [Bounds::KEYED, Bounds::UNKEYED, Bounds::BOTH];
     let large = [Bounds::REPEATED, Bounds::ALL].into_iter().filter(|_| !cli.quick);
     for bounds in small.into_iter().chain(large) {
         let Explored { states, copies, took, complete, problems } =
-            explore(bounds, None, most, |states| say!("  {states} states"));
+            explore(bounds, None, left(), |states| say!("  {states} states"));
         let whole = if complete { "" } else { "; that is not all, and the time is over" };
         say!("{bounds}: {states} states, {copies} of a copy, in {took:.1?}{whole}");
         for problem in &problems {
@@ -85,31 +90,30 @@ fn model(cli: &Cli) -> bool {
         good &= complete && problems.is_empty();
     }
     for guard in Guard::ALL {
-        let Explored { states, took, problems, .. } = explore(guard.bounds(), Some(guard), most, |_| ());
-        let found = problems.first().and_then(|problem| problem.split_once(':'));
-        match found {
-            Some((what, steps)) => {
-                let steps = steps.lines().count() - 1;
-                say!("without {guard:?}: {what}, after {steps} steps ({states} states, {took:.1?})");
-            }
-            None => say!("without {guard:?}: nothing was found, so nobody would notice"),
-        }
+        let Explored { states, took, complete, problems, .. } =
+            explore(guard.bounds(), Some(guard), left(), |_| ());
+        let found = problems.iter().find(|problem| problem.what == guard.breaks());
+        let end = match found {
+            Some(problem) => format!("{}, after {} steps", problem.what, problem.steps.len()),
+            None if complete => "nothing was found, so nobody would notice".to_owned(),
+            None => "nothing was found until the time was over".to_owned(),
+        };
+        say!("without {guard:?}: {end} ({states} states, {took:.1?})");
         good &= found.is_some();
     }
     good
 }
 
-fn minutes(minutes: f64) -> Duration {
-    Duration::from_secs_f64(minutes.clamp(0.0, 1e6) * 60.0)
+fn minutes(minutes: &str) -> Result<Duration, String> {
+    let minutes: f64 = minutes.parse().map_err(|_| "give a number, such as 0.5".to_owned())?;
+    let good = minutes > 0.0 && minutes <= 1e6;
+    good.then(|| Duration::from_secs_f64(minutes * 60.0))
+        .ok_or("give more than 0 and at most 1000000".to_owned())
 }
 
 fn story(seed: u64) -> bool {
-    let plan = shrink(&Plan::draw(seed, &Size::default()));
-    let Plan { nodes, zones, replicas, spaces, calls, faults, .. } = &plan;
-    say!(
-        "seed {seed}: {nodes} nodes in {zones} zones, {spaces} spaces with {replicas} replicas, {calls} calls, {} faults",
-        faults.len()
-    );
+    let plan = shrink(&Plan::draw(seed));
+    say!("{plan}");
     let report = run_in_full(&plan);
     for line in report.story.lines() {
         say!("{line}");
@@ -121,13 +125,13 @@ fn story(seed: u64) -> bool {
 #[expect(clippy::disallowed_methods, reason = "the simulation has a clock of its own; this one times it")]
 fn seeds(cli: &Cli) -> bool {
     let (began, mut told) = (Instant::now(), Instant::now());
-    let most = cli.minutes.map(minutes);
+    let stop = Arc::new(AtomicBool::new(false));
+    interrupted(Arc::clone(&stop));
     let mut total = Total::default();
-    let drawn = (cli.seed..cli.seed.saturating_add(cli.seeds)).map(|seed| Plan::draw(seed, &Size::default()));
-    for plan in regressions().into_iter().map(|(plan, _)| plan).chain(drawn) {
-        if most.is_some_and(|most| began.elapsed() >= most) {
-            break;
-        }
+    let drawn = (cli.seed..=cli.seed.saturating_add(cli.seeds - 1)).map(Plan::draw);
+    let in_time = || cli.minutes.is_none_or(|most| began.elapsed() < most) && !stop.load(Ordering::Relaxed);
+    let once_failed = regressions().into_iter().map(|(plan, _)| plan);
+    for plan in once_failed.chain(drawn.take_while(|_| in_time())) {
         let report = run(&plan);
         total.add(&report);
         if !report.violations.is_empty() {
@@ -139,21 +143,38 @@ fn seeds(cli: &Cli) -> bool {
         }
     }
     say!("{total}\nspeed:        {:.1} seeds/s", total.runs as f64 / began.elapsed().as_secs_f64());
-    let never = total.never_fired();
+    if total.runs < ENOUGH {
+        say!("under {ENOUGH} runs nobody can tell whether all kinds of faults were tried");
+    }
+    let never = total.never();
     let dull = !never.is_empty() && total.runs >= ENOUGH;
     if dull {
-        say!("never fired:  {}", never.join(", "));
+        say!("never:        {}", never.join(", "));
     }
-    let calm = total.share() < TROUBLED && total.runs >= ENOUGH;
+    let calm = total.troubled_percent() < TROUBLED && total.runs >= ENOUGH;
     if calm {
         say!("too calm:     under {TROUBLED} % of calls met a fault");
     }
-    total.failed == 0 && !dull && !calm
+    total.failed == 0 && !dull && !calm && !stop.load(Ordering::Relaxed)
+}
+
+/// After ctrl-C no other seed begins, and what there was is told; after a second one it ends at once.
+fn interrupted(stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if stop.swap(true, Ordering::Relaxed) {
+                    std::process::exit(130);
+                }
+            }
+        });
+    });
 }
 
 /// What broke, and the end of the story with the fewest faults.
 fn tell_failure(plan: &Plan, report: &Report) {
-    say!("seed {}:", report.seed);
+    say!("seed {}:", plan.seed);
     for violation in report.violations.iter().take(5) {
         say!("  {}: {}", violation.rule, violation.what);
     }
@@ -166,5 +187,5 @@ fn tell_failure(plan: &Plan, report: &Report) {
     {
         say!("    {line}");
     }
-    say!("  all of it: cargo xtask sim --seed {} --story", report.seed);
+    say!("  all of it: cargo xtask sim --seed {} --story", plan.seed);
 }

@@ -27,12 +27,32 @@ pub(crate) struct Spent {
     pub(crate) hedges: u64,
 }
 
+/// Counters of what routers do under trouble, and the word for each. A night in which one of them stays at zero has not tried it.
+const DONE: [(&str, &str); 9] = [
+    ("homing_retries_total", "retries"),
+    ("homing_retry_budget_waits_total", "budget-waits"),
+    ("homing_hedges_total", "hedges"),
+    ("homing_relays_total", "relays"),
+    ("homing_breaker_changes_total", "breaker-changes"),
+    ("homing_corrections_total", "corrections"),
+    ("homing_pulls_total", "pulls"),
+    ("homing_overloaded_total", "refusals"),
+    ("homing_connections_replaced_total", "replaced-connections"),
+];
+
 impl Meters {
     pub(crate) fn spent(&self) -> Spent {
         Spent {
             calls: self.sum("homing_calls_total"),
             retries: self.sum("homing_retries_total"),
             hedges: self.sum("homing_hedges_total"),
+        }
+    }
+
+    /// Adds what this router did, by the words of [`DONE`].
+    pub(crate) fn add_to(&self, done: &mut BTreeMap<&'static str, u64>) {
+        for (name, what) in DONE {
+            *done.entry(what).or_default() += self.sum(name);
         }
     }
 

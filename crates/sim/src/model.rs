@@ -6,17 +6,20 @@
 //! is told here again is the order in which `kv` takes its steps (`node`), and in which a router does.
 //!
 //! [`explore`] looks at all states (Stateright), and holds each against what must never happen; and from each a fair schedule, in
-//! which all messages arrive, must end every call within forty rounds. With a [`Guard`] taken out there must be a
-//! counterexample: that is how it is known that the model can fail.
+//! which all messages arrive, must end every call within forty rounds, and have a new one acknowledged within forty more. With a
+//! [`Guard`] taken out there must be a counterexample, and of the rule that it guards: that is how it is known that the model can
+//! fail.
 
 mod client;
 mod copies;
 mod guard;
+mod interned;
 mod message;
 mod node;
+mod rule;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,12 +35,22 @@ use state::{Action, Cluster, State};
 const NODES: usize = 3;
 /// Those that own the space, in turn.
 const OWNERS: usize = 2;
-/// Writes, each by a caller of its own; the first one carries an idempotency key.
+/// Writes that are explored, each by a caller of its own.
 const WRITES: usize = 2;
+/// The new caller of a fair schedule, with a write of its own. In all states that are explored it does nothing.
+const FRESH: usize = WRITES;
+/// All callers.
+const CALLERS: usize = WRITES + 1;
 /// The newest epoch.
 const EPOCHS: u64 = 3;
-/// Rounds of a fair schedule after which every call has ended.
+/// Rounds of a fair schedule within which every call ends, and as many more within which a new one is acknowledged. A message gets
+/// one step further in each, and a call takes seven of them after what the nodes are at, so that this leaves room for retries.
 const ROUNDS: usize = 40;
+
+/// Whether this caller's write carries an idempotency key: all but the second one's do.
+const fn is_keyed(caller: usize) -> bool {
+    caller != 1
+}
 
 fn node_name(node: usize) -> NodeId {
     match NodeId::new(&format!("n{node}")) {
@@ -100,48 +113,77 @@ impl fmt::Display for Bounds {
 pub struct Explored {
     /// States, all different.
     pub states: usize,
-    /// States of one owner's copy, each made by the real store.
+    /// States of one owner's copy, each made by the real store, those of fair schedules among them.
     pub copies: usize,
     /// How long it took.
     pub took: Duration,
-    /// Whether that is all there are.
+    /// Whether it came to its end before the time was over. If not, what was not found may be there all the same.
     pub complete: bool,
-    /// What was found: what must never happen and does, with the actions that lead there; what should happen sometimes and
-    /// never does.
-    pub problems: Vec<String>,
+    /// What was found. Without a guard other rules may break, too, and stand before [what it guards](Guard::breaks).
+    pub problems: Vec<Problem>,
 }
 
-/// Explores all states within these bounds, or until something is wrong; at most for this time. Tells how many states there are,
-/// every few seconds.
+/// What must never happen and does, or should happen sometimes and never does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Which rule it breaks.
+    pub what: String,
+    /// The actions that lead there; none if it never happens.
+    pub steps: Vec<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, steps } = self;
+        if steps.is_empty() {
+            return f.write_str(what);
+        }
+        write!(f, "{what}:")?;
+        steps.iter().try_for_each(|step| write!(f, "\n  {step}"))
+    }
+}
+
+/// Explores all states within these bounds, or until something is wrong, or, without a guard, until that breaks which it guards; at
+/// most for this time. Tells how many states there are, every few seconds.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the model has no time; this one times it")]
-pub fn explore(bounds: Bounds, guard: Option<Guard>, most: Duration, tell: impl FnMut(usize)) -> Explored {
+pub fn explore(
+    bounds: Bounds,
+    without: Option<Guard>,
+    most: Duration,
+    progress: impl FnMut(usize),
+) -> Explored {
     let began = Instant::now();
-    let cluster = Cluster::new(bounds, guard);
+    let cluster = Cluster::new(bounds, without);
     let copies = Arc::clone(&cluster.copies);
+    let end = match without {
+        Some(guard) => HasDiscoveries::AnyOf(BTreeSet::from([guard.breaks()])),
+        None => HasDiscoveries::AnyFailures,
+    };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let checker = cluster
         .checker()
         .threads(threads)
         .timeout(most)
-        .finish_when(HasDiscoveries::AnyFailures)
+        .finish_when(end)
         .spawn_bfs()
-        .report(&mut Progress { tell, told: Duration::ZERO })
+        .report(&mut Progress { tell: progress, told: Duration::ZERO })
         .join();
     let complete = began.elapsed() < most;
     let mut problems = Vec::new();
     for property in checker.model().properties() {
-        let found = checker.discovery(property.name);
-        match (property.expectation, found) {
+        let what = property.name;
+        match (property.expectation, checker.discovery(what)) {
             // It takes a retry with a key.
-            (Expectation::Sometimes, None) if guard.is_none() && bounds.callers[0] && bounds.attempts > 1 => {
-                problems.push(format!("never: {}", property.name));
+            (Expectation::Sometimes, None)
+                if without.is_none() && bounds.callers[0] && bounds.attempts > 1 =>
+            {
+                problems.push(Problem { what: format!("never: {what}"), steps: Vec::new() });
             }
             (Expectation::Always, Some(path)) => {
-                let after = path.last_state().broken.unwrap_or(property.name);
-                let actions: Vec<_> = path.into_actions();
-                let lines = actions.iter().map(|action| format!("\n  {}", checker.model().tell(action)));
-                problems.push(format!("{after}:{}", lines.collect::<String>()));
+                let actions = path.into_actions();
+                let steps = actions.iter().map(|action| checker.model().tell(action)).collect();
+                problems.push(Problem { what: what.to_owned(), steps });
             }
             _ => {}
         }
@@ -194,12 +236,32 @@ impl Model for Cluster {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("nothing is broken", |_, state: &State| state.broken.is_none()),
-            Property::always("what was acknowledged is at both owners", Self::keeps_its_word),
-            Property::always("every call ends in a fair schedule", Self::ends_fairly),
-            Property::sometimes("a stale forward and a deduplicated retry in one run", |_, state: &State| {
+            Property::always(rule::PATH, |_, state: &State| state.broken != Some(rule::PATH)),
+            Property::always(rule::HOPS, |_, state: &State| state.broken != Some(rule::HOPS)),
+            Property::always(rule::RELAY, |_, state: &State| state.broken != Some(rule::RELAY)),
+            Property::always(rule::OLD, |_, state: &State| state.broken != Some(rule::OLD)),
+            Property::always(rule::EPOCH, |_, state: &State| state.broken != Some(rule::EPOCH)),
+            Property::always(rule::TWICE, |_, state: &State| state.broken != Some(rule::TWICE)),
+            Property::always(rule::TAUGHT, |_, state: &State| state.broken != Some(rule::TAUGHT)),
+            Property::always(rule::HELD, Self::keeps_its_word),
+            Property::always(rule::FAIR, Self::serves_fairly),
+            Property::sometimes(rule::RETRIED, |_, state: &State| {
                 state.forwarded_stale && state.deduplicated
             }),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_with_its_steps() {
+        let steps = vec!["one".to_owned(), "two".to_owned()];
+        let problem = Problem { what: "it broke".to_owned(), steps };
+        assert_eq!(problem.to_string(), "it broke:\n  one\n  two");
+        let never = Problem { what: "never: it".to_owned(), steps: Vec::new() };
+        assert_eq!(never.to_string(), "never: it");
     }
 }

@@ -11,11 +11,11 @@ use homing_types::{Access, Epoch, Grant, Owners, Role};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
-use crate::authority::{Lease, Script};
+use crate::authority::{Grants, Script};
 use crate::meters::Spent;
+use crate::names::{node_id, number_of_space, slot_of, space_of};
 use crate::report::Violation;
 use crate::story::Story;
-use crate::world::{node_id, number_of_space, slot_of, space_of};
 
 /// The header that bears the path of a request.
 const PATH: HeaderName = HeaderName::from_static("x-sim-path");
@@ -26,8 +26,8 @@ pub(crate) const ONCE: HeaderName = HeaderName::from_static("x-sim-once");
 /// The most hops of one attempt.
 const MAX_HOPS: usize = 3;
 
-/// Gaps that are drawn come out as one of these only if they are not: the most that the fourth to the seventh can be. (Shorter ones
-/// are what nodes ask for, and a second is both.)
+/// Full jitter draws from 0 to min(cap, 10 ms × 2ⁿ): a gap that is this most, to the nanosecond, was not drawn. Only n = 3 to 6
+/// are looked at, since shorter gaps and a whole second are also what nodes ask for as retry-after.
 const UNDRAWN: [Duration; 4] = [
     Duration::from_millis(80),
     Duration::from_millis(160),
@@ -35,46 +35,46 @@ const UNDRAWN: [Duration; 4] = [
     Duration::from_millis(640),
 ];
 
-/// So many of them are not by chance: a call whose deadline is near waits half of what is left.
+/// One or two may be chance: a gap that would pass the deadline is cut to half of what is left.
 const CHANCE: u32 = 3;
 
 /// Watches a run. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Oracle(Arc<Watched>);
-
-struct Watched {
+pub(crate) struct Oracle {
     story: Story,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
     violations: Vec<Violation>,
-    /// What each life of a node knows of each space.
+    /// What each incarnation of a node knows of each space.
     known: BTreeMap<(usize, usize), Known>,
     /// Writes that may be executed once, and that somebody has begun.
     begun: BTreeSet<u64>,
     /// Gaps that don't look drawn.
     undrawn: u32,
-    /// Calls by the hops of their answers.
-    hops: BTreeMap<u8, u64>,
 }
 
 #[derive(Debug, Clone)]
 struct Known {
-    life: u32,
+    incarnation: u32,
     epoch: Epoch,
     owners: Option<Owners>,
 }
 
 impl Oracle {
     pub(crate) fn new(story: Story) -> Self {
-        Self(Arc::new(Watched { story, state: Mutex::default() }))
+        Self { story, state: Arc::default() }
+    }
+
+    pub(crate) const fn story(&self) -> &Story {
+        &self.story
     }
 
     pub(crate) fn violated(&self, rule: &'static str, what: String) {
-        self.0.story.tell(format_args!("VIOLATED {rule}: {what}"));
-        self.0.state.lock().violations.push(Violation { rule, what });
+        self.story.tell(format_args!("VIOLATED {rule}: {what}"));
+        self.state.lock().violations.push(Violation { rule, what });
     }
 
     /// A routed request goes to a node. It carries its path, which a new attempt begins anew: the same node, epoch and relay
@@ -95,13 +95,13 @@ impl Oracle {
     }
 
     /// What a node knows grows newer while it lives, and an epoch has one group.
-    pub(crate) fn knows(&self, node: usize, life: u32, spaces: usize, table: &Snapshot) {
+    pub(crate) fn knows(&self, node: usize, incarnation: u32, spaces: usize, table: &Snapshot) {
         for space in 0..spaces {
             let found = table.lookup(space_of(space).key());
             let owners = found.map(|found| found.owners());
-            let now = Known { life, epoch: table.epoch(slot_of(space)), owners };
-            let before = self.0.state.lock().known.insert((node, space), now.clone());
-            let Some(before) = before.filter(|before| before.life == life) else { continue };
+            let now = Known { incarnation, epoch: table.epoch(slot_of(space)), owners };
+            let before = self.state.lock().known.insert((node, space), now.clone());
+            let Some(before) = before.filter(|before| before.incarnation == incarnation) else { continue };
             if now.epoch < before.epoch || (now.epoch == before.epoch && now.owners != before.owners) {
                 let name = node_id(node);
                 self.violated("epoch", format!("{name} knew of space-{space} {before:?}, and now {now:?}"));
@@ -126,13 +126,16 @@ impl Oracle {
         grant: &Grant,
         access: Access,
         authority: &Script,
-        lease: &Lease,
+        grants: &Grants,
     ) {
         let (me, space) = (node_id(node), number_of_space(&grant.space));
-        let right = authority.made(space, grant.epoch, &me, grant.role);
-        if !right || !lease.holds() || (access != Access::Read && grant.role != Role::Primary) {
+        // Where grants end, who was replaced knows it, or has none.
+        let replaced =
+            grants.end && grant.role == Role::Primary && *authority.newest(space).1.primary() != me;
+        let right = authority.made(space, grant.epoch, &me, grant.role) && !replaced;
+        if !right || !grants.hold() || (access != Access::Read && grant.role != Role::Primary) {
             let Grant { space, role, epoch, .. } = grant;
-            let holds = lease.holds();
+            let holds = grants.hold();
             let what = format!(
                 "{me} executes a {access} of {space} as {role} in epoch {epoch}; right {right}, grant {holds}"
             );
@@ -141,7 +144,7 @@ impl Oracle {
     }
 
     /// Requests under way at a node have a bound.
-    pub(crate) fn is_bounded(&self, node: usize, under_way: usize, most: usize) {
+    pub(crate) fn under_way(&self, node: usize, under_way: usize, most: usize) {
         if under_way > most {
             self.violated(
                 "bound",
@@ -153,7 +156,7 @@ impl Oracle {
     /// A node begins to execute. Returns the number of a write that may be executed once.
     pub(crate) fn begins(&self, node: usize, granted: &Granted) -> Option<u64> {
         let once = granted.request.headers().get(ONCE)?.to_str().ok()?.parse().ok()?;
-        if !self.0.state.lock().begun.insert(once) {
+        if !self.state.lock().begun.insert(once) {
             let what = format!("{} executes write {once} again, which has no idempotency key", node_id(node));
             self.violated("twice", what);
         }
@@ -162,10 +165,10 @@ impl Oracle {
 
     /// What was begun was certainly not executed.
     pub(crate) fn did_not_execute(&self, write: u64) {
-        self.0.state.lock().begun.remove(&write);
+        self.state.lock().begun.remove(&write);
     }
 
-    /// A router has spent this on retries and hedges in one life.
+    /// A router has spent this on retries and hedges in one incarnation.
     pub(crate) fn spent(&self, node: usize, spent: Spent, may: f64) {
         let Spent { calls, retries, hedges } = spent;
         if (retries + hedges) as f64 > may + 1e-6 {
@@ -182,7 +185,7 @@ impl Oracle {
         if !UNDRAWN.contains(&gap) {
             return;
         }
-        let mut state = self.0.state.lock();
+        let mut state = self.state.lock();
         state.undrawn += 1;
         let undrawn = state.undrawn;
         drop(state);
@@ -192,15 +195,7 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn answered(&self, hops: u8) {
-        *self.0.state.lock().hops.entry(hops).or_default() += 1;
-    }
-
     pub(crate) fn violations(&self) -> Vec<Violation> {
-        self.0.state.lock().violations.clone()
-    }
-
-    pub(crate) fn hops(&self) -> BTreeMap<u8, u64> {
-        self.0.state.lock().hops.clone()
+        self.state.lock().violations.clone()
     }
 }

@@ -1,4 +1,4 @@
-use crate::{Plan, Size};
+use crate::Plan;
 
 /// Runs that once failed, each with what was wrong. They are always run.
 ///
@@ -20,5 +20,5 @@ pub fn regressions() -> Vec<(Plan, &'static str)> {
         ),
         (28_835, "attempts that a call had given up went on beside max_in_flight"),
     ];
-    FAILED.into_iter().map(|(seed, what)| (Plan::draw(seed, &Size::default()), what)).collect()
+    FAILED.into_iter().map(|(seed, what)| (Plan::draw(seed), what)).collect()
 }

@@ -1,5 +1,9 @@
+//! Plays a plan to its end.
+
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use homing_routing_table::Snapshot;
@@ -10,18 +14,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::load::Load;
 use crate::meters::Log;
+use crate::names::node_id;
 use crate::oracle::Oracle;
-use crate::world::{World, node_id};
-use crate::{Fault, FaultKind, Plan, Report, Story};
+use crate::plan::FaultKind;
+use crate::world::{KEEPS_ALL, World};
+use crate::{Counts, Fault, Plan, Report, Story};
 
 /// How often all that nodes know is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// After the last fault, until all is held against what was acknowledged.
-const CALM: Duration = Duration::from_secs(5);
-
-/// All of what was not synced survives: a process dies, and not its machine.
-const KEEPS_ALL: u64 = 4;
+const SETTLES: Duration = Duration::from_secs(5);
 
 /// Runs one plan to its end, on this thread and under virtual time.
 ///
@@ -43,20 +46,44 @@ pub fn run_in_full(plan: &Plan) -> Report {
 
 fn on_this_thread(plan: &Plan, in_full: bool) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(async {
-            let story = Story::begin();
-            let oracle = Oracle::new(story.clone());
+    let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
+    note_panics();
+    let (story, oracle) = runtime.block_on(async {
+        let story = Story::begin();
+        (story.clone(), Oracle::new(story))
+    });
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
             let log = Log { story: story.clone(), oracle: oracle.clone(), in_full };
             let _hears = tracing::dispatcher::set_default(&tracing::Dispatch::new(log));
-            play(plan.clone(), story, oracle).await
-        }),
-        Err(error) => panic!("no runtime: {error}"),
+            play(plan.clone(), story.clone(), oracle.clone()).await
+        })
+    }));
+    for panicked in PANICS.take() {
+        oracle.violated("panic", panicked);
     }
+    Report { violations: oracle.violations(), counts: played.unwrap_or_default(), story }
 }
 
-async fn play(plan: Plan, story: Story, oracle: Oracle) -> Report {
-    let world = World::new(plan.clone(), story.clone(), oracle.clone());
+thread_local! {
+    /// What has panicked on this thread: tasks do so unheard.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// From now on panics are noted, beside what is done with them else.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panicked| {
+            PANICS.with_borrow_mut(|panics| panics.push(panicked.to_string()));
+            before(panicked);
+        }));
+    });
+}
+
+async fn play(plan: Plan, story: Story, oracle: Oracle) -> Counts {
+    let world = World::new(plan.clone(), story.clone(), oracle);
     let load = Load::new(Arc::clone(&world));
     let beating = tokio::spawn(Arc::clone(&world).heartbeats());
     let mut callers = JoinSet::new();
@@ -65,49 +92,37 @@ async fn play(plan: Plan, story: Story, oracle: Oracle) -> Report {
     }
     let began = Instant::now();
     let mut faults = JoinSet::new();
-    let mut fired: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for fault in plan.faults.clone() {
-        let (load, world, name) = (Arc::clone(&load), Arc::clone(&world), fault.kind.name());
-        faults.spawn(async move { happen(load, world, began, fault).await.then_some(name) });
+    for fault in plan.faults {
+        faults.spawn(happen(Arc::clone(&load), began, fault));
     }
     let watching = tokio::spawn(watch(Arc::clone(&world)));
     callers.join_all().await;
-    for name in faults.join_all().await.into_iter().flatten() {
-        *fired.entry(name).or_default() += 1;
-    }
+    let fired = faults.join_all().await;
     world.restart();
     story.tell("all is mended");
-    let calls = load.calls();
-    sleep(CALM).await;
+    let mut counts = world.counts.lock().clone();
+    sleep(SETTLES).await;
     load.learn().await;
     world.tell_all();
-    watching.abort();
     load.audit().await;
     load.histories();
-    world.audit_budgets();
+    watching.abort();
+    world.audit_processes();
     beating.abort();
-    Report {
-        seed: plan.seed,
-        violations: oracle.violations(),
-        fired,
-        calls: calls.made,
-        answered: calls.answered,
-        attempts: calls.attempts,
-        troubled: calls.troubled,
-        met: world.network.met(),
-        hops: oracle.hops(),
-        acknowledged: load.ledger.all().iter().filter(|written| written.acknowledged.is_some()).count()
-            as u64,
-        story,
+    for name in fired.into_iter().flatten() {
+        *counts.fired.entry(name).or_default() += 1;
     }
+    counts.met = world.network.met();
+    counts.done = std::mem::take(&mut world.counts.lock().done);
+    counts
 }
 
 async fn watch(world: Arc<World>) {
     let mut seen: BTreeMap<usize, Arc<Snapshot>> = BTreeMap::new();
     loop {
-        for (node, life, table) in world.tables() {
+        for (node, incarnation, table) in world.tables() {
             if seen.get(&node).is_none_or(|before| !Arc::ptr_eq(before, &table)) {
-                world.oracle.knows(node, life, world.plan.spaces, &table);
+                world.oracle.knows(node, incarnation, world.plan.spaces, &table);
                 seen.insert(node, table);
             }
         }
@@ -115,81 +130,70 @@ async fn watch(world: Arc<World>) {
     }
 }
 
-/// Lets a fault begin, and end. Tells whether it was one: there may be nobody to promote, and nothing to change.
-async fn happen(load: Arc<Load>, world: Arc<World>, began: Instant, fault: Fault) -> bool {
+/// Lets a fault begin, and end. Gives back its name if it changed anything: there may be nobody to promote, and nothing to lose.
+async fn happen(load: Arc<Load>, began: Instant, fault: Fault) -> Option<&'static str> {
+    let world = &load.world;
     sleep_until(began + fault.at).await;
     world.story.tell(&fault);
-    let network = &world.network;
+    let (network, authority) = (&world.network, &world.authority);
     let drawn = || StdRng::seed_from_u64(world.plan.seed ^ fault.at.as_nanos() as u64);
-    match fault.kind {
-        FaultKind::Crash { node, keep } => {
-            world.crash(node, keep, false);
-            sleep(fault.lasts).await;
-            world.start(node);
-            world.story.tell(format_args!("{} is back", node_id(node)));
-        }
-        FaultKind::Restore { node } => {
-            world.crash(node, KEEPS_ALL, true);
-            sleep(fault.lasts).await;
-            world.start(node);
-            world.story.tell(format_args!("{} is back with its first table", node_id(node)));
-        }
-        FaultKind::Flap { from, to, every } => {
+    let changed = match fault.kind {
+        FaultKind::Crash { node, keep } => crash(world, node, keep, false, fault.lasts).await,
+        FaultKind::Restore { node } => crash(world, node, KEEPS_ALL, true, fault.lasts).await,
+        FaultKind::Flap { every, .. } => {
             let until = Instant::now() + fault.lasts;
+            let mut changed = false;
             while Instant::now() < until {
-                network.cut(from, to);
+                let cut = network.begin(fault.kind);
                 sleep(every).await;
-                network.mend(from, to);
+                changed |= network.end(cut);
                 sleep(every).await;
             }
+            changed
         }
-        FaultKind::Cut { from, to } => {
-            network.cut(from, to);
+        FaultKind::Cut { .. }
+        | FaultKind::Isolate { .. }
+        | FaultKind::Pause { .. }
+        | FaultKind::Loss { .. }
+        | FaultKind::Reorder { .. }
+        | FaultKind::Slow { .. }
+        | FaultKind::Duplicates { .. } => {
+            let begun = network.begin(fault.kind);
             sleep(fault.lasts).await;
-            network.mend(from, to);
-        }
-        FaultKind::Isolate { node } => {
-            network.isolate(node);
-            sleep(fault.lasts).await;
-            network.rejoin(node);
-        }
-        FaultKind::Pause { node } => {
-            network.pause(node);
-            sleep(fault.lasts).await;
-            network.resume(node);
-        }
-        FaultKind::Loss { percent } => {
-            network.lose(percent);
-            sleep(fault.lasts).await;
-            network.lose(0);
-        }
-        FaultKind::Slow { node, by } => {
-            network.slow(node, Some(by));
-            sleep(fault.lasts).await;
-            network.slow(node, None);
-        }
-        FaultKind::Duplicates { percent } => {
-            network.duplicate(percent);
-            sleep(fault.lasts).await;
-            network.duplicate(0);
+            network.end(begun)
         }
         FaultKind::Reset { node } => network.reset(node),
         FaultKind::Authority => {
-            world.authority.hush();
+            authority.hush();
             sleep(fault.lasts).await;
-            world.authority.speak();
+            authority.speak();
+            true
         }
-        FaultKind::Clock { node, forward, by } => world.set_clock(node, forward, by),
+        FaultKind::Clock { node, forward, by } => {
+            world.set_clock(node, forward, by);
+            world.entry(node).is_some()
+        }
         FaultKind::Promote { space, told } => {
             let promoted = world.promote(space, told, drawn()).await;
             load.owners_hold(space);
-            return promoted;
+            promoted
         }
         FaultKind::InSync { space, told } => {
             let changed = world.change_in_sync(space, told, drawn());
             load.owners_hold(space);
-            return changed;
+            changed
         }
+    };
+    changed.then(|| fault.kind.name())
+}
+
+async fn crash(world: &World, node: usize, keep: u64, restored: bool, lasts: Duration) -> bool {
+    // Whoever let it die lets it live again.
+    let died = world.crash(node, keep, restored);
+    if died {
+        sleep(lasts).await;
+        world.start(node);
+        world.story.tell(format_args!("{} is back", node_id(node)));
     }
-    true
+    died
 }

@@ -1,20 +1,25 @@
 use crate::{Plan, run};
 
-/// The same run with the fewest of its faults that still break one of the rules it broke: one after the other is left out, and stays
-/// out if the run fails without it. A plan that breaks none comes back as it is.
+/// The same run with the fewest of its faults that still break the rule which it broke first: one after the other is left out, and
+/// stays out if that rule is broken without it, until none can be left out. A plan that breaks none comes back as it is.
 #[must_use]
 pub fn shrink(plan: &Plan) -> Plan {
-    let broken: Vec<&str> = run(plan).violations.iter().map(|violation| violation.rule).collect();
+    let Some(broken) = run(plan).violations.first().map(|violation| violation.rule) else {
+        return plan.clone();
+    };
+    let breaks = |plan: &Plan| run(plan).violations.iter().any(|violation| violation.rule == broken);
     let mut fewest = plan.clone();
-    let mut at = 0;
-    while at < fewest.faults.len() {
-        let mut fewer = fewest.clone();
-        fewer.faults.remove(at);
-        if run(&fewer).violations.iter().any(|violation| broken.contains(&violation.rule)) {
-            fewest = fewer;
-        } else {
-            at += 1;
+    loop {
+        let before = fewest.faults.len();
+        for at in (0..before).rev() {
+            let mut fewer = fewest.clone();
+            fewer.faults.remove(at);
+            if breaks(&fewer) {
+                fewest = fewer;
+            }
+        }
+        if fewest.faults.len() == before {
+            return fewest;
         }
     }
-    fewest
 }

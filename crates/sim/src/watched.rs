@@ -8,7 +8,7 @@ use homing_router::{Declined, Granted, Service};
 use homing_transport::{Body, BoxFuture};
 use homing_types::Execution;
 
-use crate::authority::{Lease, Script};
+use crate::authority::{Grants, Script};
 use crate::oracle::Oracle;
 
 /// Hands requests on to `kv` and tells the oracle what is executed, by whom and by what right.
@@ -17,7 +17,7 @@ pub(crate) struct Watched {
     pub(crate) kv: Arc<Kv>,
     pub(crate) oracle: Oracle,
     pub(crate) authority: Arc<Script>,
-    pub(crate) lease: Arc<Lease>,
+    pub(crate) grants: Arc<Grants>,
     /// The most requests that may be under way here.
     pub(crate) most: usize,
     pub(crate) under_way: AtomicUsize,
@@ -27,8 +27,8 @@ impl Service for Watched {
     fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
         Box::pin(async move {
             let place = Place::take(&self.under_way);
-            self.oracle.granted(self.node, &granted.grant, granted.access, &self.authority, &self.lease);
-            self.oracle.is_bounded(self.node, place.nth, self.most);
+            self.oracle.granted(self.node, &granted.grant, granted.access, &self.authority, &self.grants);
+            self.oracle.under_way(self.node, place.nth, self.most);
             let begun = self.oracle.begins(self.node, &granted);
             let answer = self.kv.call(granted).await;
             if let (Some(write), Err(Declined { execution: Execution::No, .. })) = (begun, &answer) {

@@ -1,65 +1,43 @@
 //! The cluster: real routers and real copies of `kv`, each on a disk that forgets.
 
-use std::pin::pin;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use homing_kv::{Coin, Disk, Identity, Key, Kv, Position, REPLICA_PATH, Standing, Store};
+use bytes::Bytes;
+use homing_kv::{Coin, Disk, Identity, Kv, Page, Position, REPLICA_PATH, Store};
 use homing_router::{
     Authority, DirectService, Directory, Node, Pool, PoolOptions, Router, RouterBuilder, Service,
 };
 use homing_routing_table::{Diff, Snapshot};
 use homing_transport::Limits;
 use homing_transport::memory::{MemoryListener, MemoryNetwork};
-use homing_types::{Epoch, Locality, Name, NodeId, Role, Slot, Space};
+use homing_types::{Epoch, Locality, Name, Role};
 use parking_lot::Mutex;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::Plan;
-use crate::authority::{HEARTBEAT, Lease, ROUND_TRIP, Script, numbers_of, owners_of};
+use crate::authority::{Grants, Script};
 use crate::meters::Meters;
-use crate::network::Network;
+use crate::names::{node_id, slot_of, space_of};
+use crate::network::{Network, until};
 use crate::oracle::Oracle;
 use crate::story::Story;
 use crate::tables;
 use crate::watched::Watched;
+use crate::wire::Wire;
+use crate::{Counts, Plan};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
+/// All of what was not synced survives: a process dies, and not its machine.
+pub(crate) const KEEPS_ALL: u64 = 4;
+
 /// When a run begins, by clocks that are right: since 1970.
 const TODAY: Duration = Duration::from_secs(1_790_000_000);
-
-pub(crate) fn node_id(node: usize) -> NodeId {
-    match NodeId::new(&format!("n{node}")) {
-        Ok(id) => id,
-        Err(error) => unreachable!("{error}"),
-    }
-}
-
-/// The number in a node's name.
-pub(crate) fn number_of(id: &NodeId) -> usize {
-    id.as_str()[1..].parse().unwrap_or(usize::MAX)
-}
-
-pub(crate) fn space_of(space: usize) -> Space {
-    match Space::new(&format!("space-{space}")) {
-        Ok(space) => space,
-        Err(error) => unreachable!("{error}"),
-    }
-}
-
-/// The number in a space's name.
-pub(crate) fn number_of_space(space: &Space) -> usize {
-    space.as_str()[6..].parse().unwrap_or(usize::MAX)
-}
-
-pub(crate) fn slot_of(space: usize) -> Slot {
-    space_of(space).key().slot()
-}
 
 /// All nodes, and who says who owns what.
 pub(crate) struct World {
@@ -68,6 +46,7 @@ pub(crate) struct World {
     pub(crate) story: Story,
     pub(crate) oracle: Oracle,
     pub(crate) authority: Arc<Script>,
+    pub(crate) counts: Mutex<Counts>,
     memory: MemoryNetwork,
     directory: Arc<Directory>,
     nodes: Mutex<Vec<Machine>>,
@@ -84,14 +63,14 @@ struct Machine {
     kept: Diff,
     clock: Clock,
     process: Option<Process>,
-    /// How often its process has ended.
-    ended: u32,
+    /// Which of its processes that is, or was.
+    incarnation: u32,
 }
 
 struct Process {
     router: Arc<Router>,
     kv: Arc<Kv>,
-    lease: Arc<Lease>,
+    grants: Arc<Grants>,
     meters: Meters,
     began: Instant,
     _listener: MemoryListener,
@@ -116,13 +95,14 @@ impl Clock {
 
 impl World {
     pub(crate) fn new(plan: Plan, story: Story, oracle: Oracle) -> Arc<Self> {
+        // A stream of its own beside that of the network: "world".
         let mut rng = StdRng::seed_from_u64(plan.seed ^ 0x776f_726c_6400);
-        let network = Network::new(plan.seed, story.clone(), oracle.clone());
+        let network = Network::new(plan.seed);
         let authority = Script::new();
-        let histories: Vec<_> = (0..plan.spaces).map(|_| tables::history(&mut rng, &plan)).collect();
-        for (space, history) in histories.iter().enumerate() {
+        let past_owners: Vec<_> = (0..plan.spaces).map(|_| tables::past_owners(&mut rng, &plan)).collect();
+        for (space, owners) in past_owners.iter().enumerate() {
             let mut follows = Epoch::ZERO;
-            for owners in history {
+            for owners in owners {
                 authority.mint(space, follows, owners.clone());
                 follows = Epoch::new(follows.number() + 1);
             }
@@ -137,10 +117,17 @@ impl World {
         let began = Instant::now();
         let machines: Vec<_> = (0..plan.nodes)
             .map(|node| {
-                let first = tables::remembered(&mut rng, &plan, &histories, node);
+                let first = tables::remembered(&mut rng, &plan, &past_owners, node);
                 let wrong = Arc::new(Mutex::new((true, Duration::ZERO)));
                 let clock = Clock { began, wrong };
-                Machine { disk: Disk::new(), kept: first.clone(), first, clock, process: None, ended: 0 }
+                Machine {
+                    disk: Disk::new(),
+                    kept: first.clone(),
+                    first,
+                    clock,
+                    process: None,
+                    incarnation: 0,
+                }
             })
             .collect();
         let world = Arc::new(Self {
@@ -149,6 +136,7 @@ impl World {
             died: Notify::new(),
             memory: MemoryNetwork::new(),
             authority: Arc::new(authority),
+            counts: Mutex::default(),
             network,
             story,
             oracle,
@@ -163,6 +151,7 @@ impl World {
         let mut nodes = self.nodes.lock();
         let machine = &mut nodes[node];
         if machine.process.is_none() {
+            machine.incarnation += 1;
             machine.process = self.process(node, machine);
         }
     }
@@ -170,19 +159,21 @@ impl World {
     fn process(&self, node: usize, machine: &Machine) -> Option<Process> {
         let id = node_id(node);
         let me = self.directory.node(&id)?;
-        let transport = self.network.wire(node, self.memory.transport(id.clone(), Limits::default()));
-        let pool = Pool::new(vec![Arc::new(transport)], PoolOptions::default());
+        let memory = self.memory.transport(id.clone(), Limits::default());
+        let wire = Wire::new(self.network.clone(), self.oracle.clone(), (node, machine.incarnation), memory);
+        let meters = Meters::default();
+        let pool =
+            metrics::with_local_recorder(&meters, || Pool::new(vec![Arc::new(wire)], PoolOptions::default()));
         let authority = Arc::clone(&self.authority) as Arc<dyn Authority>;
-        let seed = self.plan.seed ^ ((node as u64) << 32) ^ (u64::from(machine.ended) << 48);
+        let seed = self.plan.seed ^ ((node as u64) << 32) ^ (u64::from(machine.incarnation) << 48);
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut builder =
             RouterBuilder::new((*me).clone(), Arc::clone(&self.directory), pool, authority, bytes);
-        let lease = Lease::new(self.plan.grants);
-        builder.gate = Arc::clone(&lease) as _;
+        let grants = Grants::new(self.plan.grants);
+        builder.gate = Arc::clone(&grants) as _;
         builder.options.budget = self.plan.budget;
-        builder.options.admission.max_in_flight = self.plan.in_flight;
-        let meters = Meters::default();
+        builder.options.admission.max_in_flight = self.plan.max_in_flight;
         let router = metrics::with_local_recorder(&meters, || builder.build());
         if let Err(error) = router.apply(&machine.kept) {
             self.oracle.violated("table", format!("{id} can't take its own table: {error}"));
@@ -203,14 +194,14 @@ impl World {
             kv: Arc::clone(&kv),
             oracle: self.oracle.clone(),
             authority: Arc::clone(&self.authority),
-            lease: Arc::clone(&lease),
-            most: self.plan.in_flight,
+            grants: Arc::clone(&grants),
+            most: self.plan.max_in_flight,
             under_way: AtomicUsize::new(0),
         };
         router.mount(Arc::new(watched) as Arc<dyn Service>, [(REPLICA_PATH, replica)]);
         match self.memory.listen(id.clone(), id.as_str(), Limits::default(), router.handler()) {
             Ok(listener) => {
-                Some(Process { router, kv, lease, meters, began: Instant::now(), _listener: listener })
+                Some(Process { router, kv, grants, meters, began: Instant::now(), _listener: listener })
             }
             Err(error) => {
                 self.oracle.violated("start", error.to_string());
@@ -219,31 +210,32 @@ impl World {
         }
     }
 
-    /// The power of a node goes. What it had not synced is gone, but for a chance of `keep` in 4 for each sector. It comes back
-    /// with its table, or with the one that it began with.
-    pub(crate) fn crash(&self, node: usize, keep: u64, restored: bool) {
+    /// A node dies. Of what it had not synced each sector survives with a chance of `keep` in 4: all of them if only its process died, and
+    /// not its machine. It comes back with its table, or with the one that it began with. Tells whether it had been alive.
+    pub(crate) fn crash(&self, node: usize, keep: u64, restored: bool) -> bool {
         let mut nodes = self.nodes.lock();
         let machine = &mut nodes[node];
-        let Some(process) = machine.process.take() else { return };
-        self.audit_budget(node, &process);
+        let Some(process) = machine.process.take() else { return false };
+        self.audit_process(node, &process);
         machine.kept =
             if restored { machine.first.clone() } else { tables::whole(&process.router, self.plan.spaces) };
-        machine.ended += 1;
-        machine.disk = machine.disk.cut(&mut Coin(self.plan.seed ^ u64::from(machine.ended)), keep);
-        self.network.bury(node);
-        drop(nodes);
+        machine.disk = machine.disk.cut(&mut Coin(self.plan.seed ^ u64::from(machine.incarnation)), keep);
+        self.network.ends(node, keep < KEEPS_ALL);
+        drop((nodes, process));
         self.died.notify_waiters();
+        true
     }
 
-    /// Holds what routers have spent on retries against what they may.
-    pub(crate) fn audit_budgets(&self) {
+    /// Holds what routers have spent on retries against what they may, and counts what they did.
+    pub(crate) fn audit_processes(&self) {
         let nodes = self.nodes.lock();
         for (node, process) in running(&nodes) {
-            self.audit_budget(node, process);
+            self.audit_process(node, process);
         }
     }
 
-    fn audit_budget(&self, node: usize, process: &Process) {
+    fn audit_process(&self, node: usize, process: &Process) {
+        process.meters.add_to(&mut self.counts.lock().done);
         let spent = process.meters.spent();
         let budget = self.plan.budget;
         let earned = f64::from(budget.percent) / 100.0 * spent.calls as f64;
@@ -255,7 +247,7 @@ impl World {
     pub(crate) fn entry(&self, node: usize) -> Option<(Arc<Router>, u32)> {
         let nodes = self.nodes.lock();
         let machine = &nodes[node];
-        machine.process.as_ref().map(|process| (Arc::clone(&process.router), machine.ended))
+        machine.process.as_ref().map(|process| (Arc::clone(&process.router), machine.incarnation))
     }
 
     /// What the clock of a node says, in milliseconds since 1970.
@@ -268,142 +260,44 @@ impl World {
     }
 
     /// Waits until this process of a node has ended.
-    pub(crate) async fn ended(&self, node: usize, process: u32) {
-        loop {
-            let mut died = pin!(self.died.notified());
-            died.as_mut().enable();
-            if self.nodes.lock()[node].ended != process {
-                return;
-            }
-            died.await;
-        }
+    pub(crate) async fn ended(&self, node: usize, incarnation: u32) {
+        until(&self.died, || {
+            let machine = &self.nodes.lock()[node];
+            machine.process.is_none() || machine.incarnation != incarnation
+        })
+        .await;
     }
 
-    /// All nodes ask for their grants, again and again.
-    pub(crate) async fn heartbeats(self: Arc<Self>) {
-        loop {
-            let asked = Instant::now();
-            let asking: Vec<_> =
-                (0..self.plan.nodes).filter_map(|node| Some((node, self.entry(node)?.1))).collect();
-            sleep(ROUND_TRIP).await;
-            for (node, life) in asking {
-                if self.hears(node) && self.entry(node).is_some_and(|(_, now)| now == life) {
-                    self.authority.answer(node);
-                    let nodes = self.nodes.lock();
-                    nodes[node].process.iter().for_each(|process| process.lease.extend(asked));
-                }
-            }
-            sleep(HEARTBEAT - ROUND_TRIP).await;
-        }
+    /// The authority has answered what a node asked at this time.
+    pub(crate) fn extend_grants(&self, node: usize, asked: Instant) {
+        self.nodes.lock()[node].process.iter().for_each(|process| process.grants.extend(asked));
     }
 
-    /// Whether a node and the authority can speak to each other.
-    fn hears(&self, node: usize) -> bool {
-        !self.authority.is_silent() && self.network.is_reachable(node) && self.entry(node).is_some()
+    /// What the store of a running node says.
+    pub(crate) fn of_store<T>(&self, node: usize, ask: impl FnOnce(&Store) -> Option<T>) -> Option<T> {
+        ask(self.nodes.lock()[node].process.as_ref()?.kv.store())
     }
 
-    /// An in-sync replica becomes the primary: handed over if the primary can be asked, or unasked when its grant is over.
-    /// Where grants don't end, nobody asks. Tells whether one did.
-    pub(crate) async fn promote(&self, space: usize, told: u32, mut rng: StdRng) -> bool {
-        self.authority.until_it_speaks().await;
-        sleep(ROUND_TRIP).await;
-        let (epoch, owners) = self.authority.newest(space);
-        let (old, in_sync, catching_up) = numbers_of(&owners);
-        if in_sync.is_empty() {
-            return false;
-        }
-        let next = in_sync[rng.random_range(0..in_sync.len())];
-        let mut others: Vec<_> = in_sync.into_iter().filter(|node| *node != next).collect();
-        others.push(old);
-        let asks = self.plan.grants;
-        while asks && !self.hears(old) && Instant::now() < self.authority.replaceable_at(old) {
-            tokio::time::sleep_until(self.authority.replaceable_at(old)).await;
-        }
-        let knows = asks && self.hears(old);
-        let minted = self.authority.mint(space, epoch, owners_of(next, &others, &catching_up));
-        let Some(diff) = minted else {
-            self.story.tell(format_args!("space-{space} has changed meanwhile: no promotion"));
-            return false;
-        };
-        self.story.tell(format_args!("space-{space} goes to {}, follows epoch {epoch}", node_id(next)));
-        for node in 0..self.plan.nodes {
-            if node == next || (node == old && knows) || rng.random_range(0..100) < told {
-                self.tell(node, &diff);
-            }
-        }
-        true
+    /// What a running node has committed of a space.
+    pub(crate) fn committed(&self, node: usize, space: usize) -> Option<Position> {
+        self.of_store(node, |store| Some(store.standing(&space_of(space)).ok()?.committed))
     }
 
-    /// At its primary's request a replica leaves the in-sync set; or one that has left, and holds all, enters it. Tells whether
-    /// one did.
-    pub(crate) fn change_in_sync(&self, space: usize, told: u32, mut rng: StdRng) -> bool {
-        let (epoch, owners) = self.authority.newest(space);
-        let (primary, mut in_sync, mut catching_up) = numbers_of(&owners);
-        if !self.hears(primary) || self.epoch_at(primary, space) != Some(epoch) {
-            return false;
-        }
-        let all = self.standing(primary, space).filter(|all| all.last == all.committed);
-        let ready = catching_up.iter().position(|node| all.is_some() && self.standing(*node, space) == all);
-        if let Some(at) = ready {
-            in_sync.push(catching_up.remove(at));
-        } else if in_sync.is_empty() {
-            return false;
-        } else {
-            catching_up.push(in_sync.remove(rng.random_range(0..in_sync.len())));
-        }
-        let minted = self.authority.mint(space, epoch, owners_of(primary, &in_sync, &catching_up));
-        let Some(diff) = minted else { return false };
-        self.story.tell(format_args!("space-{space}: in sync are {in_sync:?}, follows epoch {epoch}"));
-        for node in 0..self.plan.nodes {
-            if node == primary || rng.random_range(0..100) < told {
-                self.tell(node, &diff);
-            }
-        }
-        true
-    }
-
-    fn epoch_at(&self, node: usize, space: usize) -> Option<Epoch> {
-        Some(self.entry(node)?.0.table().snapshot().epoch(slot_of(space)))
-    }
-
-    /// What a running node holds of a space.
-    fn standing(&self, node: usize, space: usize) -> Option<Standing> {
-        let nodes = self.nodes.lock();
-        nodes[node].process.as_ref()?.kv.store().standing(&space_of(space)).ok()
-    }
-
-    /// Which version of a key a running node has committed, if any; `None` if it is down, or doesn't know what is committed.
-    pub(crate) fn shows(&self, node: usize, space: usize, key: &Key) -> Option<Option<Position>> {
-        let nodes = self.nodes.lock();
-        let (store, space) = (nodes[node].process.as_ref()?.kv.store(), space_of(space));
-        let fence = store.fence(&space).ok()?;
-        let item = store.read(&space, fence, Role::Replica, key).ok()?;
-        Some(item.map(|item| item.version))
+    /// What a running node shows of a space: its keys and their versions. `None` if it is down, or doesn't know what is committed.
+    pub(crate) fn shows(&self, node: usize, space: usize) -> Option<BTreeMap<Bytes, Position>> {
+        self.of_store(node, |store| {
+            let space = space_of(space);
+            let fence = store.fence(&space).ok()?;
+            let all = Page::new(Bytes::new(), Bytes::new(), 0).ok()?;
+            let listing = store.list(&space, fence, Role::Replica, &all).ok()?;
+            debug_assert!(!listing.more, "a run writes fewer keys than a page holds");
+            Some(listing.items.into_iter().map(|item| (item.key.bytes().clone(), item.version)).collect())
+        })
     }
 
     /// Starts all nodes that are down.
     pub(crate) fn restart(&self) {
         (0..self.plan.nodes).for_each(|node| self.start(node));
-    }
-
-    /// Tells every node what the authority knows.
-    pub(crate) fn tell_all(&self) {
-        let everything = self.authority.everything(self.plan.spaces);
-        (0..self.plan.nodes).for_each(|node| self.tell(node, &everything));
-    }
-
-    fn tell(&self, node: usize, diff: &Diff) {
-        if let Some((router, _)) = self.entry(node)
-            && let Err(error) = router.apply(diff)
-        {
-            self.oracle.violated("table", format!("{}: {error}", node_id(node)));
-        }
-    }
-
-    /// The owners of a space as the authority knows them, the primary first; no replica that is catching up.
-    pub(crate) fn owners(&self, space: usize) -> Vec<usize> {
-        let (primary, in_sync, _) = numbers_of(&self.authority.newest(space).1);
-        std::iter::once(primary).chain(in_sync).collect()
     }
 
     /// What each running node believes of a space.
@@ -418,11 +312,11 @@ impl World {
         told.collect()
     }
 
-    /// The tables of the running nodes, each with the node and the number of its life.
+    /// The tables of the running nodes, each with the node and its incarnation.
     pub(crate) fn tables(&self) -> Vec<(usize, u32, Arc<Snapshot>)> {
         let nodes = self.nodes.lock();
         let told = running(&nodes)
-            .map(|(node, process)| (node, nodes[node].ended, process.router.table().snapshot()));
+            .map(|(node, process)| (node, nodes[node].incarnation, process.router.table().snapshot()));
         told.collect()
     }
 }

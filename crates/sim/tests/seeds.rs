@@ -1,9 +1,9 @@
 //! One seed is one run.
 
-use homing_sim::{Plan, Size, regressions, run, shrink};
+use homing_sim::{Plan, regressions, run, shrink};
 
 fn hash(seed: u64) -> u64 {
-    run(&Plan::draw(seed, &Size::default())).story.hash()
+    run(&Plan::draw(seed)).story.hash()
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn a_seed_is_the_same_run_every_time_and_another_seed_another() {
 #[test]
 fn the_first_seeds_break_no_rule() {
     for seed in 0..40 {
-        assert_eq!(run(&Plan::draw(seed, &Size::default())).violations, [], "seed {seed}");
+        assert_eq!(run(&Plan::draw(seed)).violations, [], "seed {seed}");
     }
 }
 
@@ -32,6 +32,6 @@ fn what_once_failed_does_not_any_more() {
 
 #[test]
 fn a_run_that_breaks_nothing_is_not_shrunk() {
-    let plan = Plan::draw(3, &Size::default());
+    let plan = Plan::draw(3);
     assert_eq!(shrink(&plan).faults, plan.faults);
 }

@@ -86,16 +86,8 @@ pub(crate) const STEPS: &[Step] = &[
         }),
         slow: false,
     },
-    Step {
-        name: "simulation",
-        work: Work::Cargo(&["run", "--release", "--package", "homing-sim", "--", "--seeds", "300"]),
-        slow: false,
-    },
-    Step {
-        name: "model",
-        work: Work::Cargo(&["run", "--release", "--package", "homing-sim", "--", "--model", "--quick"]),
-        slow: false,
-    },
+    Step { name: "simulation", work: Work::Cargo(&["xtask", "sim", "--seeds", "300"]), slow: false },
+    Step { name: "model", work: Work::Cargo(&["xtask", "sim", "--model", "--quick"]), slow: false },
     Step { name: "tests in docs", work: Work::Cargo(&["test", "--workspace", "--doc"]), slow: false },
     // The contract suite has run with the tests of each transport; here the whole is put together.
     Step { name: "cluster, grpc alone", work: Work::Tests(&cluster_alone("grpc")), slow: true },

@@ -1,7 +1,6 @@
 //! A caller: the real call of `homing-failover`, over the real policy.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use homing_failover::{
@@ -13,8 +12,9 @@ use parking_lot::RwLock;
 use rand::rand_core::{Infallible, TryRng};
 
 use super::guard::Guard;
+use super::interned::Interned;
 use super::state::Cluster;
-use super::{Bounds, NODES, node_name};
+use super::{NODES, is_keyed, node_name};
 
 /// The forwards that the receiver of an attempt may still make, as a router has it.
 const HOPS_LEFT: u8 = 2;
@@ -59,15 +59,9 @@ pub(super) struct CallId(u32);
 /// All states of calls that were ever seen, and what came of what was done with them.
 #[derive(Default)]
 pub(super) struct Calls {
-    seen: RwLock<Seen>,
+    seen: Interned<Call>,
     nexts: RwLock<HashMap<(Caller, First), Next>>,
     reports: RwLock<HashMap<(Caller, u8, Outcome, bool), Caller>>,
-}
-
-#[derive(Default)]
-struct Seen {
-    ids: HashMap<String, CallId>,
-    calls: Vec<Arc<Call>>,
 }
 
 /// A caller that has made its plan, and what it does.
@@ -83,18 +77,11 @@ pub(super) struct Try {
 
 impl Calls {
     fn intern(&self, call: Call) -> CallId {
-        let text = format!("{call:?}");
-        let Seen { ids, calls } = &mut *self.seen.write();
-        let next = CallId(calls.len() as u32);
-        let id = *ids.entry(text).or_insert(next);
-        if id == next {
-            calls.push(Arc::new(call));
-        }
-        id
+        CallId(self.seen.id(format!("{call:?}"), || call))
     }
 
     fn get(&self, id: CallId) -> Call {
-        Call::clone(&self.seen.read().calls[id.0 as usize])
+        self.seen.read(id.0, Call::clone)
     }
 }
 
@@ -119,9 +106,11 @@ impl TryRng for Shortest {
 }
 
 impl Cluster {
-    pub(super) fn caller(&self, bounds: &Bounds, keyed: bool, calls: bool) -> Caller {
-        let limits = Limits { max_attempts: bounds.attempts, ..Limits::default() };
+    /// A caller before its first attempt, or one that never calls.
+    pub(super) fn caller(&self, who: usize, attempts: u32, calls: bool) -> Caller {
+        let limits = Limits { max_attempts: attempts, ..Limits::default() };
         let deadline = Time::ZERO + Duration::from_secs(1_000);
+        let keyed = is_keyed(who);
         let terms = Terms { access: Access::Write, keyed, retry: false, started: Time::ZERO, deadline };
         let call = self.calls.intern(Call::new(limits, terms));
         let (now, planned) = (Time::ZERO, None);
@@ -199,7 +188,7 @@ impl Cluster {
 
     /// Whether the caller learns this epoch from a reply.
     pub(super) fn teach(&self, caller: &mut Caller, epoch: u64) -> bool {
-        let newer = epoch > caller.epoch && self.guard != Some(Guard::Learned);
+        let newer = epoch > caller.epoch && self.keeps(Guard::Learned);
         if newer {
             caller.epoch = self.tables.learn(caller.epoch, epoch);
         }

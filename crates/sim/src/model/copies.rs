@@ -13,6 +13,7 @@ use homing_kv::{
 use homing_types::{Epoch, IdempotencyKey};
 use parking_lot::RwLock;
 
+use super::interned::Interned;
 use super::{WRITES, node_name, space};
 
 /// A state of one owner's copy.
@@ -76,17 +77,12 @@ pub(super) struct Shows {
     pub(super) committed: Option<u64>,
 }
 
-/// All states that were ever seen.
+/// All states that were ever seen, and what came of each step from each of them.
 #[derive(Default)]
-pub(super) struct Copies(RwLock<Seen>);
-
-#[derive(Default)]
-struct Seen {
-    ids: HashMap<String, CopyId>,
-    states: Vec<(Arc<Vec<Step>>, Arc<Shows>)>,
-    steps: HashMap<(CopyId, Step), (CopyId, Came)>,
-    message_ids: HashMap<String, MessageId>,
-    messages: Vec<Arc<Message>>,
+pub(super) struct Copies {
+    states: Interned<(Vec<Step>, Arc<Shows>)>,
+    steps: RwLock<HashMap<(CopyId, Step), (CopyId, Came)>>,
+    messages: Interned<Arc<Message>>,
 }
 
 /// A request, and the reply to it if it is that.
@@ -98,44 +94,36 @@ const MOST_ENTRIES: u64 = 8;
 impl Copies {
     /// An owner that holds nothing.
     pub(super) fn empty(&self) -> CopyId {
-        self.intern(Vec::new())
+        self.intern(self.replay(&[]), Vec::new())
     }
 
     pub(super) fn shows(&self, id: CopyId) -> Arc<Shows> {
-        Arc::clone(&self.0.read().states[id.0 as usize].1)
+        self.states.read(id.0, |(_, shows)| Arc::clone(shows))
     }
 
     /// How many states there are.
     pub(super) fn len(&self) -> usize {
-        self.0.read().states.len()
+        self.states.len()
     }
 
     /// Does a step.
     pub(super) fn step(&self, from: CopyId, step: Step) -> (CopyId, Came) {
-        if let Some(known) = self.0.read().steps.get(&(from, step)) {
+        if let Some(known) = self.steps.read().get(&(from, step)) {
             return known.clone();
         }
-        let mut steps = Vec::clone(&self.0.read().states[from.0 as usize].0);
+        let mut steps = self.states.read(from.0, |(steps, _)| steps.clone());
         let mut copy = self.replay(&steps);
         let came = self.take(&mut copy, step);
-        drop(copy);
         steps.push(step);
-        let done = (self.intern(steps), came);
-        self.0.write().steps.insert((from, step), done.clone());
+        let done = (self.intern(copy, steps), came);
+        self.steps.write().insert((from, step), done.clone());
         done
     }
 
-    fn intern(&self, steps: Vec<Step>) -> CopyId {
-        let copy = self.replay(&steps);
-        let shows = copy.shows();
-        let text = copy.describe();
-        let seen = &mut *self.0.write();
-        let next = CopyId(seen.states.len() as u32);
-        let id = *seen.ids.entry(text).or_insert(next);
-        if id == next {
-            seen.states.push((Arc::new(steps), Arc::new(shows)));
-        }
-        id
+    /// The state of a copy to which these steps led.
+    fn intern(&self, copy: Copy, steps: Vec<Step>) -> CopyId {
+        let shows = Arc::new(copy.shows());
+        CopyId(self.states.id(copy.describe(), || (steps, shows)))
     }
 
     fn replay(&self, steps: &[Step]) -> Copy {
@@ -163,20 +151,11 @@ impl Copies {
 
     pub(super) fn name(&self, request: &Request, reply: Option<&Reply>) -> MessageId {
         let text = format!("{request:?} {reply:?}");
-        if let Some(known) = self.0.read().message_ids.get(&text) {
-            return *known;
-        }
-        let seen = &mut *self.0.write();
-        let next = MessageId(seen.messages.len() as u32);
-        let id = *seen.message_ids.entry(text).or_insert(next);
-        if id == next {
-            seen.messages.push(Arc::new((request.clone(), reply.cloned())));
-        }
-        id
+        MessageId(self.messages.id(text, || Arc::new((request.clone(), reply.cloned()))))
     }
 
     pub(super) fn message(&self, id: MessageId) -> Arc<Message> {
-        self.0.read().messages[id.0 as usize].clone()
+        self.messages.read(id.0, Arc::clone)
     }
 }
 

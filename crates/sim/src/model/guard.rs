@@ -1,4 +1,4 @@
-use super::Bounds;
+use super::{Bounds, rule};
 
 /// A rule that the model can be explored without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Guard {
     Learned,
     /// Nobody executes on knowledge that he is told is old.
     Behind,
+    /// A primary that finds a tail commits it first. Nobody else will, and nothing is proposed before.
+    TailFirst,
 }
 
 impl Guard {
@@ -42,8 +44,22 @@ impl Guard {
         }
     }
 
+    /// What breaks when it is missing, as it is told.
+    #[must_use]
+    pub const fn breaks(self) -> &'static str {
+        match self {
+            Self::Fence | Self::AllInSync | Self::InSyncPromoted | Self::Synced => rule::HELD,
+            Self::Dedupe | Self::Ambiguous | Self::MaybeSent => rule::TWICE,
+            Self::RelayCleared => rule::RELAY,
+            Self::EpochRaised => rule::PATH,
+            Self::Learned => rule::TAUGHT,
+            Self::Behind => rule::OLD,
+            Self::TailFirst => rule::FAIR,
+        }
+    }
+
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Fence,
         Self::AllInSync,
         Self::Dedupe,
@@ -55,5 +71,6 @@ impl Guard {
         Self::Synced,
         Self::Learned,
         Self::Behind,
+        Self::TailFirst,
     ];
 }

@@ -11,7 +11,7 @@ use super::copies::{Came, CopyId, MessageId, Step};
 use super::guard::Guard;
 use super::message::{Ask, Message, Request, Said};
 use super::state::{Cluster, Luck, State};
-use super::{WRITES, node_name, space};
+use super::{WRITES, is_keyed, node_name, rule, space};
 
 /// A node that is up, or has just come back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -89,14 +89,14 @@ impl Cluster {
         let at = usize::from(request.to);
         let step = (request.to, request.believed, request.relay);
         if request.path.contains(&step) {
-            state.broken = Some("a node, epoch and relay flag twice on a path");
+            state.broken = Some(rule::PATH);
         }
         request.path.push(step);
         if request.path.len() > 3 {
-            state.broken = Some("more than three hops");
+            state.broken = Some(rule::HOPS);
         }
         if request.relay && request.path.len() > 1 {
-            state.broken = Some("a relay that passes its request on as one");
+            state.broken = Some(rule::RELAY);
         }
         // Forwards between members carry the group that they rest on.
         let shown = (request.path.len() > 1).then_some(request.believed);
@@ -109,9 +109,11 @@ impl Cluster {
             let lookup = table.lookup(space().key());
             let me = node_name(at);
             let known = Known { me: &me, lookup: lookup.as_ref(), closed: &|_| None };
-            let behind = self.guard == Some(Guard::Behind);
-            let believed =
-                if behind { request.believed.min(state.nodes[at].epoch) } else { request.believed };
+            let believed = if self.keeps(Guard::Behind) {
+                request.believed
+            } else {
+                request.believed.min(state.nodes[at].epoch)
+            };
             let received = Received {
                 believed: Epoch::new(believed),
                 access: Access::Write,
@@ -135,7 +137,7 @@ impl Cluster {
                 Decision::Forward { hops_left, .. } => return self.forward(state, request, hops_left, luck),
                 Decision::Execute { epoch, .. } => {
                     if epoch.number() < request.believed {
-                        state.broken = Some("executed on knowledge that is known to be old");
+                        state.broken = Some(rule::OLD);
                     }
                     let back = way_back(&request);
                     state.nodes[at].queued.push(Wanted { ask: request.ask, back });
@@ -158,18 +160,16 @@ impl Cluster {
             return self.answer(state, &request, Outcome::NotSent);
         }
         state.forwarded_stale |= epoch > request.believed;
-        let raises = self.guard != Some(Guard::EpochRaised);
         let on = Request {
             to: primary as u8,
-            believed: if raises { epoch } else { request.believed },
+            believed: if self.keeps(Guard::EpochRaised) { epoch } else { request.believed },
             hops_left,
-            relay: request.relay && self.guard == Some(Guard::RelayCleared),
+            relay: request.relay && !self.keeps(Guard::RelayCleared),
             ..request.clone()
         };
         state.net.insert(Message::Request(on));
         if luck == Luck::GivesUp {
-            let honest = self.guard != Some(Guard::MaybeSent);
-            let outcome = if honest { Outcome::MaybeSent } else { Outcome::NotSent };
+            let outcome = if self.keeps(Guard::MaybeSent) { Outcome::MaybeSent } else { Outcome::NotSent };
             self.answer(state, &request, outcome);
         }
     }
@@ -185,13 +185,13 @@ impl Cluster {
         let (request, _) = &*message;
         let at = usize::from(to);
         let known = state.nodes[at].epoch;
-        let handled = if self.guard == Some(Guard::Fence) {
+        let handled = if self.keeps(Guard::Fence) {
+            id
+        } else {
             let fence = Epoch::new(self.copies.shows(state.nodes[at].copy).fence);
             self.copies.name(&Replication { epoch: request.epoch.max(fence), ..request.clone() }, None)
-        } else {
-            id
         };
-        let reply = if self.guard != Some(Guard::Fence) && known > request.epoch.number() {
+        let reply = if self.keeps(Guard::Fence) && known > request.epoch.number() {
             Err(Refusal::Fenced { fence: Epoch::new(known) })
         } else {
             match self.step(state, at, Step::Handle(handled)) {
@@ -216,11 +216,8 @@ impl Cluster {
 
     /// The primary's replica does not answer, and its table knows of another epoch: it goes round again.
     pub(super) fn look_again(&self, state: &mut State, at: usize) {
-        let node = &mut state.nodes[at];
-        node.asked = None;
-        if let Some(lead) = &mut node.lead {
-            lead.stage = Stage::Idle;
-        }
+        state.nodes[at].asked = None;
+        self.again(state, at);
         self.go_on(state, at);
     }
 
@@ -237,7 +234,7 @@ impl Cluster {
             return self.begin_round(state, at);
         };
         let shows = self.copies.shows(node.copy);
-        let alone = self.guard == Some(Guard::AllInSync);
+        let alone = !self.keeps(Guard::AllInSync);
         let still_primary = lead.epoch == epoch;
         match lead.stage {
             Stage::Idle => unreachable!("handled above"),
@@ -319,7 +316,7 @@ impl Cluster {
         if standing.last.seq == standing.committed.seq {
             for wanted in std::mem::take(&mut state.nodes[at].queued) {
                 let write = usize::from(wanted.ask.caller);
-                let keyed = write == 0 && self.guard != Some(Guard::Dedupe);
+                let keyed = is_keyed(write) && self.keeps(Guard::Dedupe);
                 let (position, applied) = match self.step(state, at, Step::Propose { epoch, write, keyed }) {
                     Came::Proposed(Ok(Proposal::Appended(position))) => {
                         last = position;
@@ -337,6 +334,8 @@ impl Cluster {
                 };
                 state.nodes[at].waiting.push(Waiting { wanted, position, applied });
             }
+        } else if !self.keeps(Guard::TailFirst) {
+            return self.decline(state, at);
         }
         self.enter(state, at, Lead { stage: Stage::Accept(last), ..lead });
         true
@@ -389,7 +388,7 @@ impl Cluster {
         let before = state.nodes[at].epoch;
         let now = self.tables.learn(before, epoch);
         if now < before {
-            state.broken = Some("a node's epoch fell");
+            state.broken = Some(rule::EPOCH);
         }
         state.nodes[at].epoch = now;
     }
@@ -411,7 +410,7 @@ impl Cluster {
             committed.sort_unstable();
             committed.dedup();
             if committed.len() > 1 {
-                state.broken = Some("a write was executed twice");
+                state.broken = Some(rule::TWICE);
             }
         }
         came

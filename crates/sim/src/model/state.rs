@@ -1,35 +1,38 @@
 //! The cluster as a state machine: what is, and what can happen next.
 
-use std::collections::BTreeSet;
-use std::hash::{Hash, Hasher};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use homing_kv::Position;
 use homing_routing_table::{Diff, Group, RoutingTable, Snapshot};
 use homing_types::{Epoch, Outcome, Owners, Replica, ReplicaState};
+use parking_lot::RwLock;
 
 use super::client::{Caller, Calls, First, Try};
 use super::copies::{Copies, CopyId, Step};
 use super::guard::Guard;
 use super::message::{Ask, Message, Request, Said};
 use super::node::Node;
-use super::{Bounds, EPOCHS, NODES, OWNERS, ROUNDS, WRITES, node_name, space};
+use super::{
+    Bounds, CALLERS, EPOCHS, FRESH, NODES, OWNERS, ROUNDS, WRITES, is_keyed, node_name, rule, space,
+};
 
 /// One state of everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) nodes: [Node; NODES],
-    pub(super) callers: [Caller; WRITES],
+    pub(super) callers: [Caller; CALLERS],
     pub(super) net: BTreeSet<Message>,
     /// The newest epoch there is.
     pub(super) newest: u64,
     crashes: u8,
     repeats: u8,
     /// What callers were told of their writes.
-    acknowledged: [Option<Position>; WRITES],
+    acknowledged: [Option<Position>; CALLERS],
     /// As which entries each write was ever committed.
     pub(super) committed: [Vec<Position>; WRITES],
-    /// What has happened on one way here. Another way to the same state is the same state.
+    // Left out of `Hash`: they say how this state was first reached, and don't make it another one.
     pub(super) forwarded_stale: bool,
     pub(super) deduplicated: bool,
     /// What must never happen, and did.
@@ -41,6 +44,13 @@ impl Hash for State {
         let Self { nodes, callers, net, newest, crashes, repeats, acknowledged, committed, broken, .. } =
             self;
         (nodes, callers, net, newest, crashes, repeats, acknowledged, committed, broken).hash(hasher);
+    }
+}
+
+impl State {
+    /// Whether every call has ended.
+    fn is_quiet(&self) -> bool {
+        self.callers.iter().all(|caller| caller.over)
     }
 }
 
@@ -96,11 +106,13 @@ pub(super) enum Action {
 /// The model.
 pub(super) struct Cluster {
     bounds: Bounds,
-    pub(super) guard: Option<Guard>,
+    pub(super) without: Option<Guard>,
     pub(super) copies: Arc<Copies>,
     pub(super) calls: Calls,
     pub(super) tables: Tables,
     empty: CopyId,
+    /// Whether a new call is acknowledged in a fair schedule, by the hash of all that it meets.
+    served: RwLock<HashMap<u64, bool>>,
 }
 
 /// What there is to know: the group of each epoch, in a real table.
@@ -112,8 +124,8 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    fn new(guard: Option<Guard>) -> Self {
-        let owners = |epoch: u64| match (guard, epoch) {
+    fn new(without: Option<Guard>) -> Self {
+        let owners = |epoch: u64| match (without, epoch) {
             // The second epoch goes to a node that holds nothing.
             (Some(Guard::InSyncPromoted), 2) => [2, 0],
             _ => [(epoch as usize + 1) % OWNERS, epoch as usize % OWNERS],
@@ -160,22 +172,28 @@ impl Tables {
 }
 
 impl Cluster {
-    pub(super) fn new(bounds: Bounds, guard: Option<Guard>) -> Self {
+    pub(super) fn new(bounds: Bounds, without: Option<Guard>) -> Self {
         let copies = Copies::default();
         let empty = copies.empty();
-        let (copies, calls, tables) = (Arc::new(copies), Calls::default(), Tables::new(guard));
-        Self { bounds, guard, copies, calls, tables, empty }
+        let (copies, calls, tables) = (Arc::new(copies), Calls::default(), Tables::new(without));
+        Self { bounds, without, copies, calls, tables, empty, served: RwLock::default() }
+    }
+
+    /// Whether this rule of production holds here.
+    pub(super) fn keeps(&self, guard: Guard) -> bool {
+        self.without != Some(guard)
     }
 
     pub(super) fn begin(&self) -> State {
+        let calls = |who: usize| self.bounds.callers.get(who).is_some_and(|calls| *calls);
         State {
             nodes: std::array::from_fn(|_| Node::new(self.empty)),
-            callers: std::array::from_fn(|i| self.caller(&self.bounds, i == 0, self.bounds.callers[i])),
+            callers: std::array::from_fn(|who| self.caller(who, self.bounds.attempts, calls(who))),
             net: BTreeSet::new(),
             newest: 1,
             crashes: 0,
             repeats: 0,
-            acknowledged: [None; WRITES],
+            acknowledged: [None; CALLERS],
             committed: std::array::from_fn(|_| Vec::new()),
             forwarded_stale: false,
             deduplicated: false,
@@ -256,7 +274,7 @@ impl Cluster {
             Action::Crash { node, keeps } => {
                 state.crashes += 1;
                 self.step(state, node, Step::Crash { keeps });
-                if self.guard == Some(Guard::Synced) {
+                if !self.keeps(Guard::Synced) {
                     state.nodes[node].copy = self.empty;
                 }
                 state.nodes[node].forget();
@@ -271,7 +289,7 @@ impl Cluster {
 
     /// A primary's request of an epoch that its replica knows to be over changes nothing any more.
     fn forget_what_is_refused(&self, state: &mut State) {
-        if self.guard == Some(Guard::Fence) {
+        if !self.keeps(Guard::Fence) {
             return;
         }
         let nodes = &state.nodes;
@@ -301,7 +319,7 @@ impl Cluster {
     fn give_up(&self, state: &mut State, who: usize) {
         let caller = &mut state.callers[who];
         let Some(node) = caller.waits_for else { return };
-        let honest = who == 0 || self.guard != Some(Guard::Ambiguous);
+        let honest = is_keyed(who) || self.keeps(Guard::Ambiguous);
         let outcome = if honest { Outcome::MaybeSent } else { Outcome::NotSent };
         self.attempted(caller, node, outcome, false);
     }
@@ -334,7 +352,7 @@ impl Cluster {
         let Some(node) = caller.waits_for else { return };
         let taught = self.teach(caller, epoch);
         if caller.epoch < epoch {
-            state.broken = Some("a caller that is answered out of a newer epoch and not taught");
+            state.broken = Some(rule::TAUGHT);
         }
         match said {
             Said::Done(position) => {
@@ -358,39 +376,69 @@ impl Cluster {
         })
     }
 
-    /// All messages arrive from here on, everybody is told, and nobody crashes: then every call ends soon.
-    pub(super) fn ends_fairly(&self, state: &State) -> bool {
+    /// All messages arrive from here on, everybody is told, and nobody crashes: then every call ends soon, and a new one is
+    /// acknowledged soon after.
+    ///
+    /// This is asked where a call is under way, and there the nodes are met in all their states: a reply that nobody hears leaves
+    /// them as one that is heard. What breaks on the way is explored, too, and told by its own name.
+    pub(super) fn serves_fairly(&self, state: &State) -> bool {
+        if state.broken.is_some() || state.is_quiet() {
+            return true;
+        }
         let mut state = state.clone();
-        for _ in 0..ROUNDS {
-            if state.broken.is_some() || state.callers.iter().all(|caller| caller.over) {
-                return true;
-            }
-            for node in 0..NODES {
-                self.act(&mut state, Action::Tell(node));
-                if state.nodes[node].is_overtaken() {
-                    self.act(&mut state, Action::LookAgain(node));
-                }
-            }
-            for message in state.net.clone() {
-                if state.net.contains(&message) {
-                    self.act(&mut state, Action::Arrives { message, luck: Luck::Good, again: false });
-                }
-            }
-            for caller in 0..WRITES {
-                self.act_for(&mut state, caller);
+        let ended = (0..ROUNDS).any(|_| {
+            self.go_round(&mut state);
+            state.broken.is_some() || state.is_quiet()
+        });
+        ended && (state.broken.is_some() || self.serves_anew(state))
+    }
+
+    /// Whether a new call is acknowledged soon: one that has ended may have failed. It has a key, and as many attempts as it likes.
+    fn serves_anew(&self, mut state: State) -> bool {
+        // Fair schedules from many states come to the same, so that few go on from here.
+        let mut hasher = DefaultHasher::new();
+        (&state.nodes, &state.net, state.newest).hash(&mut hasher);
+        let met = hasher.finish();
+        if let Some(serves) = self.served.read().get(&met) {
+            return *serves;
+        }
+        state.callers[FRESH] = self.caller(FRESH, ROUNDS as u32, true);
+        let serves = (0..ROUNDS).any(|_| {
+            self.go_round(&mut state);
+            state.acknowledged[FRESH].is_some()
+        });
+        self.served.write().insert(met, serves);
+        serves
+    }
+
+    /// One round of a fair schedule.
+    fn go_round(&self, state: &mut State) {
+        for node in 0..NODES {
+            self.act(state, Action::Tell(node));
+            if state.nodes[node].is_overtaken() {
+                self.act(state, Action::LookAgain(node));
             }
         }
-        false
+        for message in state.net.clone() {
+            if state.net.contains(&message) {
+                self.act(state, Action::Arrives { message, luck: Luck::Good, again: false });
+            }
+        }
+        for caller in 0..CALLERS {
+            self.act_for(state, caller);
+        }
     }
 
     /// What a caller does in a fair schedule: it waits for as long as anybody works on its attempt.
     fn act_for(&self, state: &mut State, who: usize) {
         let caller = &state.callers[who];
+        if caller.over {
+            return;
+        }
         let ask = Ask { caller: who as u8, attempt: caller.attempt };
         let of_it = |message: &Message| matches!(message, Message::Request(request) if request.ask == ask);
         let under_way = state.net.iter().any(of_it) || state.nodes.iter().any(|node| node.has(ask));
         match caller.waits_for {
-            _ if caller.over => {}
             None => self.act(state, Action::Attempt { caller: who, first: First::Primary, reached: true }),
             Some(_) if under_way => {}
             Some(_) => self.act(state, Action::GiveUp(who)),
