@@ -13,9 +13,9 @@ const NODES: RangeInclusive<usize> = 3..=15;
 pub(crate) const SPACES: RangeInclusive<usize> = 1..=12;
 const FAULTS: RangeInclusive<usize> = 1..=24;
 
-/// How many calls. One seed in sixteen is busy, with few entries: so that their routers have seen enough to hedge.
+/// How many calls. One seed in thirty-two is busy, with few entries: so that their routers have seen enough to hedge.
 const CALLS: RangeInclusive<usize> = 20..=120;
-const BUSY_CALLS: RangeInclusive<usize> = 250..=400;
+const BUSY_CALLS: RangeInclusive<usize> = 200..=300;
 const BUSY_ENTRIES: usize = 1;
 
 /// One run: the same plan is the same run.
@@ -193,7 +193,7 @@ impl Plan {
         let mut faults: Vec<_> = (0..rng.random_range(FAULTS))
             .map(|_| Fault {
                 at: time.mul_f64(rng.random_range(0.0..0.9)),
-                lasts: Duration::from_millis(rng.random_range(50..=6_000)),
+                lasts: Duration::from_millis(rng.random_range(50..=5_000)),
                 kind: FaultKind::draw(&mut rng, nodes, spaces),
             })
             .collect();
@@ -201,7 +201,7 @@ impl Plan {
         let beliefs = [Beliefs::Old, Beliefs::Ladder, Beliefs::Garbage, Beliefs::Nothing];
         let beliefs = beliefs[rng.random_range(0..beliefs.len())];
         let ladder = beliefs == Beliefs::Ladder;
-        let busy = rng.random_range(0..16) == 0;
+        let busy = rng.random_range(0..32) == 0;
         Self {
             seed,
             nodes,

@@ -24,7 +24,7 @@ fn the_first_seeds_break_no_rule() {
 }
 
 #[test]
-fn what_once_failed_does_not_any_more() {
+fn runs_that_find_what_few_others_do_break_no_rule() {
     for (plan, what) in regressions() {
         assert_eq!(run(&plan).violations, [], "{what}: {plan:?}");
     }

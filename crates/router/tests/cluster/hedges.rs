@@ -42,6 +42,19 @@ async fn no_read_waits_for_a_slow_node_and_its_loser_finishes() {
     assert!(executed("b1") >= hedges as usize);
 }
 
+/// Found by the simulation: what a call has given up goes on, and so it is still under way.
+#[tokio::test(start_paused = true)]
+async fn a_loser_has_a_place_among_the_requests_under_way() {
+    let cluster = measured(Setup::default()).await;
+    cluster.node("b1").service.always(Behaviour::Slow(SLOW));
+    while cluster.counted("homing_hedges_total") == 0 {
+        drop(cluster.read("a1").await.unwrap());
+    }
+    let router = &cluster.node("a1").router;
+    assert_eq!(router.in_flight(), 1);
+    eventually("the loser ends", || router.in_flight() == 0).await;
+}
+
 /// Where every owner is slow now and then, nobody can be avoided, and the budget is what bounds the hedges.
 #[tokio::test(start_paused = true)]
 async fn hedges_are_at_most_five_of_a_hundred_calls() {
