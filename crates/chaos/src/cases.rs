@@ -26,7 +26,11 @@ pub(crate) const CASES: &[Case] = &[
         quick: false,
         what: "the entry and the primary can't reach each other; all others can",
     },
-    Case { name: "flapping", quick: true, what: "that link fails and comes back each second" },
+    Case {
+        name: "flapping",
+        quick: true,
+        what: "the link between the entry and the primary fails and comes back each second",
+    },
     Case { name: "kill", quick: true, what: "kill -9 of one node after another, in the middle of writes" },
     Case { name: "pause", quick: false, what: "SIGSTOP of a node, and SIGCONT" },
     Case { name: "slow-cpu", quick: false, what: "a node with 5 % of a processor" },
@@ -34,7 +38,11 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "failing-owner", quick: false, what: "a node whose service fails everything" },
     Case { name: "failing-space", quick: false, what: "one space of many that fails" },
     Case { name: "overload", quick: false, what: "1.5 and 2 times what the cluster can do" },
-    Case { name: "trigger", quick: false, what: "80 % of it, twice of it for 10 s, and 80 % again" },
+    Case {
+        name: "trigger",
+        quick: false,
+        what: "80 % of what the cluster can do, twice of that for 10 s, and 80 % again",
+    },
 ];
 
 /// One case.

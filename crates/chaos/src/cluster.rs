@@ -74,6 +74,8 @@ impl Hosts {
 pub(crate) struct Cluster<'a> {
     pub(crate) folder: PathBuf,
     pub(crate) nodes: Vec<Node<'a>>,
+    /// What processes had counted that were killed.
+    ended: Counters,
 }
 
 /// One node's process, on its host.
@@ -131,7 +133,7 @@ impl<'a> Cluster<'a> {
             Ok(Node { id, host, binary: binary.to_owned(), config, child: None })
         });
         let nodes = nodes.collect::<Result<_>>()?;
-        Ok(Self { folder, nodes })
+        Ok(Self { folder, nodes, ended: Counters::default() })
     }
 
     /// Starts all nodes and waits until each reaches all others.
@@ -184,18 +186,25 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-    /// All counters of all nodes that answer, added up.
+    /// All counters of all nodes that answer, added up, with those of processes that were killed.
     pub(crate) async fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
+        let mut sum = self.ended.clone();
         for node in &self.nodes {
-            if let Ok(said) = timeout(Duration::from_secs(2), node.admin("/metrics"))
-                .await
-                .unwrap_or(Err(anyhow::anyhow!("late")))
-            {
-                sum.add(&said);
-            }
+            node.add_counters(&mut sum).await;
         }
         sum
+    }
+
+    /// kill -9, when that is so: a last look at what it has counted takes a moment.
+    pub(crate) async fn kill_when(&mut self, node: usize, ready: impl AsyncFnOnce()) -> Result<()> {
+        self.nodes[node].add_counters(&mut self.ended).await;
+        ready().await;
+        self.nodes[node].kill()
+    }
+
+    /// kill -9.
+    pub(crate) async fn kill(&mut self, node: usize) -> Result<()> {
+        self.kill_when(node, async || ()).await
     }
 }
 
@@ -246,8 +255,13 @@ impl Node<'_> {
         self.child.as_ref().map(Child::id).with_context(|| format!("{} does not run", self.id))
     }
 
-    /// kill -9.
-    pub(crate) fn kill(&mut self) -> Result<()> {
+    async fn add_counters(&self, sum: &mut Counters) {
+        if let Ok(Ok(said)) = timeout(Duration::from_secs(2), self.admin("/metrics")).await {
+            sum.add(&said);
+        }
+    }
+
+    fn kill(&mut self) -> Result<()> {
         let mut child = self.child.take().with_context(|| format!("{} does not run", self.id))?;
         child.kill()?;
         child.wait()?;
@@ -259,6 +273,11 @@ impl Node<'_> {
         let sent = std::process::Command::new("kill").arg(signal).arg(self.pid()?.to_string()).status()?;
         ensure!(sent.success(), "kill {signal} {}", self.id);
         Ok(())
+    }
+
+    /// Whether the process answers its operator within this time.
+    pub(crate) async fn moves(&self, within: Duration) -> bool {
+        timeout(within, self.admin("/live")).await.is_ok_and(|said| said.is_ok())
     }
 
     /// Waits until the process answers its operator.

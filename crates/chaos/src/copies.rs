@@ -28,11 +28,11 @@ pub(crate) struct Found {
     pub(crate) twice: u64,
     /// Copies that hold something else than the primary.
     pub(crate) different: usize,
-    /// Writes in the store whose calls had ended at their deadline: work for somebody who was gone.
+    /// Writes of the load in the store whose calls had ended without an answer: work for somebody who was gone.
     pub(crate) late: usize,
-    /// Writes in the store.
+    /// Writes of the load in the store.
     pub(crate) executed: usize,
-    /// Of each kind, the first.
+    /// The first few of what is wrong.
     pub(crate) examples: Vec<String>,
 }
 
@@ -41,10 +41,8 @@ type Content = BTreeMap<Bytes, Version>;
 /// How long a copy may take to come back to its space.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Reads all copies of all spaces.
+/// Reads all copies of all spaces: as they are, and once more after a write to each has brought them together, as any next one would.
 pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]) -> Result<Found> {
-    // A write to each space brings its copies together, as any next one would.
-    spaces.write_all(cluster, "last").await?;
     let clients: Vec<Kv> =
         cluster.nodes.iter().map(|node| Kv::new(&node.client(), 1)).collect::<Result<_>>()?;
     let mut found = Found::default();
@@ -52,25 +50,21 @@ pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]
     for call in calls.iter().filter(|call| call.asked != Asked::Read) {
         of_space.entry(call.space).or_default().push(call);
     }
+    let calls_of = |space| of_space.get(&space).map_or(&[][..], Vec::as_slice);
     for (space, name) in spaces.names.iter().enumerate() {
-        let calls = of_space.remove(&space).unwrap_or_default();
+        for owner in spaces.owners[space].all() {
+            let content = content(&clients[owner], &cluster.nodes[owner].id, name).await?;
+            found.misses(name, owner, &content, calls_of(space));
+        }
+    }
+    spaces.write_all(cluster, "last").await?;
+    for (space, name) in spaces.names.iter().enumerate() {
+        let calls = calls_of(space);
         let mut first = None;
         for owner in spaces.owners[space].all() {
             let content = content(&clients[owner], &cluster.nodes[owner].id, name).await?;
             found.copies += 1;
-            for call in &calls {
-                let Ended::Answered(answer) = &call.ended else { continue };
-                if content.get(call.key.as_bytes()).copied() != answer.version {
-                    found.lost += 1;
-                    let is = content.get(call.key.as_bytes());
-                    found.note(format!(
-                        "lost: {name} {} at n{}: {is:?}, not {:?}",
-                        call.key,
-                        owner + 1,
-                        answer.version
-                    ));
-                }
-            }
+            found.misses(name, owner, &content, calls);
             match &first {
                 None => first = Some(content),
                 Some(first) if *first == content => {}
@@ -87,7 +81,7 @@ pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]
         if gaps > 0 {
             found.note(format!("twice: {name} has {} keys and {last} writes", content.len()));
         }
-        found.executed += content.len();
+        found.executed += calls.iter().filter(|call| content.contains_key(call.key.as_bytes())).count();
         found.acknowledged += calls.iter().filter(|call| matches!(call.ended, Ended::Answered(_))).count();
         let late = |call: &&&Done| {
             matches!(call.ended, Ended::Expired | Ended::Ambiguous | Ended::Silent)
@@ -99,6 +93,19 @@ pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]
 }
 
 impl Found {
+    /// Counts what was acknowledged and this copy lacks.
+    fn misses(&mut self, space: &str, owner: usize, content: &Content, calls: &[&Done]) {
+        for call in calls {
+            let Ended::Answered(answer) = &call.ended else { continue };
+            let is = content.get(call.key.as_bytes()).copied();
+            if is != answer.version {
+                self.lost += 1;
+                let Done { key, .. } = call;
+                self.note(format!("lost: {space} {key} at n{}: {is:?}, not {:?}", owner + 1, answer.version));
+            }
+        }
+    }
+
     fn note(&mut self, example: String) {
         if self.examples.len() < 5 {
             self.examples.push(example);

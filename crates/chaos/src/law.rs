@@ -1,4 +1,4 @@
-//! Whether the gaps between attempts follow the law of backoff: drawn evenly from zero to min(cap, base × 2ⁿ).
+//! Whether the gaps between attempts follow the law of backoff: drawn evenly from zero to min(cap, base × 2ⁿ), and waited for.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(crate) struct Gaps {
     shares: Vec<f64>,
     /// Those that were over that.
     over: usize,
+    /// Those that ended before they were over, though the owners had not changed.
+    short: usize,
     /// Those before a deadline that was near: long ones don't fit there, so what is left isn't even.
     near: usize,
 }
@@ -27,6 +29,8 @@ pub(crate) struct Law {
     pub(crate) gaps: usize,
     /// Those longer than the law allows.
     pub(crate) over: usize,
+    /// Those after which the next attempt came too soon.
+    pub(crate) short: usize,
     /// Gaps near their deadline, which aren't judged.
     pub(crate) near: usize,
     /// The largest difference between their distribution and an even one (Kolmogorov and Smirnov).
@@ -47,6 +51,11 @@ impl Gaps {
             {
                 self.add(nth, drawn, left);
             }
+            if let (Some(gap), Some(waited), Some(true)) =
+                (nanos("gap_ns"), nanos("waited_ns"), fields["whole"].as_bool())
+            {
+                self.short += usize::from(waited < gap);
+            }
         }
     }
 
@@ -64,6 +73,7 @@ impl Gaps {
     pub(crate) fn join(&mut self, others: &Self) {
         self.shares.extend(&others.shares);
         self.over += others.over;
+        self.short += others.short;
         self.near += others.near;
     }
 
@@ -79,6 +89,7 @@ impl Gaps {
         Law {
             gaps: shares.len(),
             over: self.over,
+            short: self.short,
             near: self.near,
             distance,
             bound: 1.95 / count.max(1.0).sqrt(),
@@ -88,7 +99,7 @@ impl Gaps {
 
 impl Law {
     pub(crate) fn holds(&self) -> bool {
-        self.over == 0 && (self.gaps == 0 || self.distance <= self.bound)
+        self.over == 0 && self.short == 0 && (self.gaps == 0 || self.distance <= self.bound)
     }
 }
 
@@ -135,6 +146,21 @@ mod tests {
                 .holds()
         );
         assert!(!judged((0..100).map(|i| (i % 3, rng.random_range(0..=2 * most(i % 3))))).holds());
+    }
+
+    #[test]
+    fn who_does_not_wait_breaks_it() {
+        let line = |whole: bool| {
+            format!(
+                "{{\"fields\":{{\"nth\":3,\"gap_ns\":900,\"drawn_ns\":900,\"left_ns\":{FAR},\"whole\":{whole},\"waited_ns\":100}}}}"
+            )
+        };
+        let mut gaps = Gaps::default();
+        gaps.read(&line(false));
+        assert_eq!(gaps.law().short, 0);
+        gaps.read(&line(true));
+        assert_eq!(gaps.law().short, 1);
+        assert!(!gaps.law().holds());
     }
 
     #[test]

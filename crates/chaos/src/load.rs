@@ -17,7 +17,7 @@ use crate::cluster::{Cluster, Owners};
 use crate::kv::{Asked, Ended, Kv};
 
 /// No node.
-const NOBODY: usize = usize::MAX;
+const NO_NODE: usize = usize::MAX;
 
 /// What is asked, how often, and through whom.
 #[derive(Clone)]
@@ -135,6 +135,8 @@ struct Controls {
     stopped: AtomicBool,
     /// Calls under way, by the node that they entered at.
     under_way: Vec<AtomicUsize>,
+    /// Writes under way, by the primary of their space.
+    writes_at: Vec<AtomicUsize>,
 }
 
 /// Makes keys differ from load to load.
@@ -154,11 +156,12 @@ impl Load {
             .map(|node| Kv::new(&node.client(), offer.connections))
             .collect::<Result<_>>()?;
         let controls = Arc::new(Controls {
-            avoid: AtomicUsize::new(NOBODY),
+            avoid: AtomicUsize::new(NO_NODE),
             pace: AtomicU64::new(1_000),
             answered: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             under_way: clients.iter().map(|_| AtomicUsize::new(0)).collect(),
+            writes_at: clients.iter().map(|_| AtomicUsize::new(0)).collect(),
         });
         let began = Instant::now();
         let all = runtime.spawn(drive(clients, Arc::clone(spaces), offer, began, Arc::clone(&controls)));
@@ -178,7 +181,7 @@ impl Load {
 
     /// From now on calls enter at all nodes again.
     pub(crate) fn avoid_nobody(&self) {
-        self.controls.avoid.store(NOBODY, Ordering::SeqCst);
+        self.controls.avoid.store(NO_NODE, Ordering::SeqCst);
     }
 
     /// From now on calls come at this share of the rate.
@@ -189,6 +192,11 @@ impl Load {
     /// From now on no call begins.
     pub(crate) fn stop(&self) {
         self.controls.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes under way to spaces of which this node is the primary.
+    pub(crate) fn writes_at(&self, primary: usize) -> usize {
+        self.controls.writes_at[primary].load(Ordering::SeqCst)
     }
 
     /// Calls that were answered so far.
@@ -202,8 +210,15 @@ impl Load {
     }
 
     /// Waits until all its calls have ended.
-    pub(crate) async fn done(self) -> Result<Vec<Done>> {
-        Ok(self.all.await?)
+    pub(crate) async fn done(mut self) -> Result<Vec<Done>> {
+        Ok((&mut self.all).await?)
+    }
+}
+
+impl Drop for Load {
+    /// A case that breaks off leaves no load to the next.
+    fn drop(&mut self) {
+        self.all.abort();
     }
 }
 
@@ -236,7 +251,9 @@ async fn drive(
         if let Some(&entry) = may.get(i / offer.spaces.len() % may.len().max(1)) {
             let (kv, spaces, controls) = (clients[entry].clone(), Arc::clone(&spaces), Arc::clone(&controls));
             let deadline = offer.deadline;
+            let (writes, primary) = (usize::from(asked != Asked::Read), spaces.owners[space].primary);
             controls.under_way[entry].fetch_add(1, Ordering::SeqCst);
+            controls.writes_at[primary].fetch_add(writes, Ordering::SeqCst);
             calls.spawn(async move {
                 let (name, value) = (&spaces.names[space], &spaces.value);
                 let key = format!("{load}-{i}");
@@ -246,6 +263,7 @@ async fn drive(
                     Asked::UnkeyedWrite => kv.write(name, &key, value.clone(), false, deadline).await,
                 };
                 controls.under_way[entry].fetch_sub(1, Ordering::SeqCst);
+                controls.writes_at[primary].fetch_sub(writes, Ordering::SeqCst);
                 let took = began.elapsed().saturating_sub(due);
                 controls.answered.fetch_add(matches!(ended, Ended::Answered(_)).into(), Ordering::Relaxed);
                 Done { due, took, asked, space, key, ended }

@@ -153,6 +153,9 @@ fn inside(
     say!("{}", page::summary(&report));
     say!("{}", out.join("report.html").display());
     let good = report.is_good();
+    if !good {
+        say!("logs of the nodes, until the next run: {}", arena.folder.display());
+    }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -189,7 +192,7 @@ async fn run_cases(cli: &Cli, arena: &Arena) -> Result<Report> {
             // One that breaks off is a failure; the others are run all the same.
             let ended = case.run(arena, wire.as_str()).await;
             let ended = ended.unwrap_or_else(|error| CaseReport::broken(case.name, wire.as_str(), &error));
-            say!("{}", page::told(&ended));
+            say!("{}", page::told(&ended, cli.quick));
             report.cases.push(ended);
         }
         let gaps = std::mem::take(&mut *arena.gaps.lock());

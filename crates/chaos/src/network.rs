@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Sub};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-/// Addresses are 10.77.0.x. Who tells the hosts what to do has this one, which no fault touches.
+/// Addresses are 10.77.0.x. The suite itself has this one, which no fault touches.
 const NETWORK: [u8; 3] = [10, 77, 0];
 const CONTROL: u8 = 254;
 
@@ -206,6 +206,19 @@ impl Faults {
         rules += &rule(&self.peers, format!("meta length > {LONG} counter name long"));
         rules += &rule(&self.peers, "counter name passed".to_owned());
         rules
+    }
+}
+
+impl Sub for Packets {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            passed: self.passed - before.passed,
+            lost: self.lost - before.lost,
+            cut: self.cut - before.cut,
+            long: self.long - before.long,
+        }
     }
 }
 

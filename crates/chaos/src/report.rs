@@ -1,5 +1,7 @@
 //! What a run has found, as data.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::copies::Found;
@@ -64,6 +66,11 @@ impl Check {
     pub(crate) fn of_speed(what: impl Into<String>, value: f64, must: Must) -> Self {
         Self { speed: true, ..Self::new(what, value, must) }
     }
+
+    /// Whether the run fails for it.
+    pub(crate) const fn fails(&self, quick: bool) -> bool {
+        !(self.met || self.speed && quick)
+    }
 }
 
 /// A whole run.
@@ -76,6 +83,33 @@ pub(crate) struct Report {
     pub(crate) cases: Vec<CaseReport>,
     /// The law of backoff, by wire.
     pub(crate) backoff: Vec<(&'static str, Law)>,
+}
+
+impl fmt::Display for Must {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "≤ {most}"),
+            Self::AtLeast(least) => write!(f, "≥ {least}"),
+        }
+    }
+}
+
+/// After so many retries on a wire there were gaps between some: a log in which none is found has not been read.
+const MANY: f64 = 1_000.0;
+
+impl Report {
+    fn retries(&self, wire: &str) -> f64 {
+        self.cases.iter().filter(|case| case.wire == wire).map(|case| case.retries).sum()
+    }
+
+    /// Whether all that must hold held.
+    pub(crate) fn is_good(&self) -> bool {
+        !self.cases.iter().flat_map(|case| &case.checks).any(|check| check.fails(self.quick))
+            && self
+                .backoff
+                .iter()
+                .all(|(wire, law)| law.holds() && (law.gaps > 0 || self.retries(wire) < MANY))
+    }
 }
 
 impl CaseReport {

@@ -52,7 +52,13 @@ pub(crate) async fn run(at: &Path) -> Result<ExitCode> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let code = tokio::select! {
-        status = inside.wait() => status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        status = inside.wait() => {
+            // What its cases left there is to be read: their nodes' logs.
+            let _ = fs::remove_dir(&folder);
+            quota::remove_all(id);
+            let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+            return Ok(ExitCode::from(code));
+        }
         _ = interrupted.recv() => 130,
         _ = terminated.recv() => 143,
     };
@@ -61,12 +67,11 @@ pub(crate) async fn run(at: &Path) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// Removes what a run has left whose process was killed with -9.
+/// Removes what runs before have left: logs of cases that failed, and all of one that was killed with -9.
 fn remove_left(at: &Path) {
     let Ok(entries) = fs::read_dir(at) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let id = name.to_str().and_then(|name| name.strip_prefix("run-")).and_then(|id| id.parse().ok());
+        let id = outer_id(&entry.path());
         if let Some(id) = id.filter(|id| !Path::new(&format!("/proc/{id}")).exists()) {
             remove(&entry.path(), id);
         }

@@ -18,13 +18,13 @@ use homing_types::Time;
 pub struct AdmissionLimits {
     /// Requests under way at a time, at most: what the service can hold at its worst latency.
     pub max_in_flight: usize,
-    /// The delay that may stand, in thousandths of the time that requests have, and 5 ms at least; over it, fewer are taken. A request is delayed by it once for each step
-    /// that it makes at a node, and a replicated write makes many. Zero: any delay may stand.
+    /// The delay that may stand, in thousandths of the time that requests have in the mean, and 5 ms at least; over it, fewer are taken. A request
+    /// is delayed by it once for each step that it makes at a node. Zero: any delay may stand.
     pub max_delay_permille: u32,
 }
 
 impl Default for AdmissionLimits {
-    /// 10,000 requests, and 5 ‰: of 10 s, 50 ms.
+    /// 10,000 requests, and 5 ‰ (of 10 s, 50 ms): a replicated write makes up to 200 steps, and with each so late its time is over.
     fn default() -> Self {
         Self { max_in_flight: 10_000, max_delay_permille: 5 }
     }
@@ -43,14 +43,8 @@ pub enum Origin {
 const WINDOW: Duration = Duration::from_millis(100);
 const SAMPLES: u32 = 3;
 
-/// Who has more time than this has no more use for it here; so much is taken for granted at first.
-const LONGEST: Duration = Duration::from_secs(10);
-
 /// A delay of so little is no sign of anything.
 const LEAST_DELAY: Duration = Duration::from_millis(5);
-
-/// The weight of the time that requests had in the last window.
-const NEWEST: f64 = 0.3;
 
 /// How fast the bound rises in a window without a standing delay, and how far it falls in one with.
 const RISE: f64 = 1.1;
@@ -62,6 +56,19 @@ const LEAST: f64 = 32.0;
 /// The share of the bound that clients' requests can have.
 const OF_CLIENTS: f64 = 0.75;
 
+/// What is seen of a node now and then.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sample {
+    /// What was ready to run began to so much later.
+    pub delay: Duration,
+    /// Requests under way.
+    pub in_flight: usize,
+    /// Requests that came in since the last sample, and the time that they have, all together and no more than [`Admission::LONGEST`] each.
+    pub came: u32,
+    /// See `came`.
+    pub have: Duration,
+}
+
 /// The requests that a node takes at a time.
 #[derive(Debug, Clone)]
 pub struct Admission {
@@ -71,14 +78,19 @@ pub struct Admission {
     samples: u32,
     least_delay: Duration,
     most_in_flight: usize,
+    came: u32,
+    have: Duration,
     /// The delay that stood in the last window.
     standing: Duration,
-    /// The time that requests have, in the mean.
+    /// The time that the last ones had which came in, in the mean.
     time: Duration,
     bound: f64,
 }
 
 impl Admission {
+    /// More time than this does not count, of each request; and so much they have until some came.
+    pub const LONGEST: Duration = Duration::from_secs(10);
+
     /// One that nothing has delayed yet.
     #[must_use]
     pub const fn new(limits: AdmissionLimits) -> Self {
@@ -88,15 +100,12 @@ impl Admission {
             samples: 0,
             least_delay: Duration::MAX,
             most_in_flight: 0,
+            came: 0,
+            have: Duration::ZERO,
             standing: Duration::ZERO,
-            time: LONGEST,
+            time: Self::LONGEST,
             bound: limits.max_in_flight as f64,
         }
-    }
-
-    /// Takes note of the time that requests have which came in, in the mean.
-    pub fn requests_have(&mut self, time: Duration) {
-        self.time = self.time.mul_f64(1.0 - NEWEST) + time.min(LONGEST).mul_f64(NEWEST);
     }
 
     /// The delay that may stand now.
@@ -108,19 +117,23 @@ impl Admission {
         }
     }
 
-    /// Takes one sample: with so many requests under way, what was ready to run at this node began to after `delay`.
-    pub fn sample(&mut self, delay: Duration, in_flight: usize, now: Time) {
+    /// Takes one sample; at the end of a window the bound changes.
+    pub fn sample(&mut self, sample: Sample, now: Time) {
         let since = *self.since.get_or_insert(now);
         self.samples += 1;
-        self.least_delay = self.least_delay.min(delay);
-        self.most_in_flight = self.most_in_flight.max(in_flight);
+        self.least_delay = self.least_delay.min(sample.delay);
+        self.most_in_flight = self.most_in_flight.max(sample.in_flight);
+        self.came += sample.came;
+        self.have += sample.have;
         if now.since(since) < WINDOW || self.samples < SAMPLES {
             return;
         }
+        self.time = self.have.checked_div(self.came).unwrap_or(self.time);
         let max_delay = self.max_delay();
         let Self { limits, least_delay, most_in_flight, bound, .. } = self;
         self.standing = *least_delay;
-        *bound = if *least_delay <= max_delay {
+        // Where so few are under way, it is not they who delay anything.
+        *bound = if *least_delay <= max_delay || (*most_in_flight as f64) < LEAST {
             *bound * RISE
         } else {
             // As much as the delay is too long, or half of it: then what was let in has gone before long.
@@ -130,6 +143,7 @@ impl Admission {
         *bound = bound.max(LEAST).min(limits.max_in_flight as f64);
         (self.since, self.samples) = (Some(now), 0);
         (self.least_delay, self.most_in_flight) = (Duration::MAX, 0);
+        (self.came, self.have) = (0, Duration::ZERO);
     }
 
     /// With so many under way, one more of this origin is refused.
@@ -162,17 +176,14 @@ mod tests {
         admission: Admission,
         now: Time,
         in_flight: usize,
+        /// The time that its requests have.
+        have: Duration,
     }
 
     impl Node {
         fn new() -> Self {
-            let mut node = Self { admission: Admission::new(LIMITS), now: Time::ZERO, in_flight: 0 };
-            node.have(SECOND);
-            node
-        }
-
-        fn have(&mut self, time: Duration) {
-            (0..50).for_each(|_| self.admission.requests_have(time));
+            let admission = Admission::new(LIMITS);
+            Self { admission, now: Time::ZERO, in_flight: 0, have: SECOND }
         }
 
         /// For so long, as many are under way as are let in, of `offered`; returns the delay of the last window.
@@ -183,7 +194,8 @@ mod tests {
                 // Those that are too many end before long, and no others come in.
                 let room = offered.min(self.admission.bound(Origin::Member));
                 self.in_flight = if room < self.in_flight { room.max(self.in_flight * 9 / 10) } else { room };
-                self.admission.sample(each * self.in_flight as u32, self.in_flight, self.now);
+                let (delay, in_flight) = (each * self.in_flight as u32, self.in_flight);
+                self.admission.sample(Sample { delay, in_flight, came: 2, have: 2 * self.have }, self.now);
             }
             self.admission.standing()
         }
@@ -227,11 +239,11 @@ mod tests {
     #[test]
     fn who_has_more_time_may_wait_longer() {
         let mut node = Node::new();
-        node.have(6 * SECOND);
-        assert!(node.admission.max_delay().abs_diff(Duration::from_millis(30)) < Duration::from_millis(1));
+        node.have = 6 * SECOND;
         node.run(250, EACH, 10 * SECOND);
+        assert_eq!(node.admission.max_delay(), Duration::from_millis(30));
         assert_eq!(node.admission.bound(Origin::Client), 1_000);
-        node.have(SECOND);
+        node.have = SECOND;
         node.run(250, EACH, SECOND);
         assert!(node.admission.bound(Origin::Member) < 100);
     }
@@ -241,7 +253,8 @@ mod tests {
         let mut admission = Admission::new(LIMITS);
         for i in 0..1_000_u32 {
             let delay = if i % 10 == 0 { Duration::from_secs(3) } else { Duration::ZERO };
-            admission.sample(delay, 500, Time::from_origin(i * Duration::from_millis(20)));
+            let sample = Sample { delay, in_flight: 500, ..Sample::default() };
+            admission.sample(sample, Time::from_origin(i * Duration::from_millis(20)));
         }
         assert_eq!(admission.bound(Origin::Client), 1_000);
     }

@@ -5,6 +5,9 @@
 //! happens, and a few per second, so that a quiet router retries at all. It is the retry budget of Finagle and
 //! linkerd; for why a bucket beats a limit per call see Brooker, "Fixing retries with token buckets and circuit
 //! breakers" (2022).
+//!
+//! A share of the bucket is kept for the first retry of each call: calls that fail however often they are tried would else take what
+//! those need that would be answered the second time.
 
 use std::time::Duration;
 
@@ -37,7 +40,7 @@ const HEDGE_BURST: f64 = 10.0;
 /// The share of the burst that is kept for first retries.
 const RESERVE: f64 = 0.2;
 
-/// How soon to ask again a bucket that fills by calls alone.
+/// How soon to ask again, at the latest.
 const SOON: Duration = Duration::from_millis(100);
 
 /// The token bucket of a router.
@@ -64,29 +67,29 @@ impl Budget {
         *hedges = (*hedges + f64::from(limits.hedge_percent) / 100.0).min(HEDGE_BURST);
     }
 
-    /// Pays for a retry of a call that has had `before` of them. All but a call's first leave a reserve: calls that fail however often they are
-    /// tried would else take what one retry of the others needs.
+    /// Pays for a retry: the first of its call, or a later one, which leaves a reserve.
     ///
     /// # Errors
     /// When to ask again, if there is too little in the bucket.
-    pub fn retry(&mut self, now: Time, before: u32) -> Result<(), Time> {
+    pub fn retry(&mut self, now: Time, first: bool) -> Result<(), Time> {
         self.fill(now);
-        let needed = if before == 0 { 1.0 } else { 1.0 + self.reserve() };
+        let needed = if first { 1.0 } else { 1.0 + self.reserve() };
         if self.tokens >= needed || Twin::BudgetIgnored.is_on() {
             self.tokens -= 1.0;
             return Ok(());
         }
+        // Calls fill it, too, and nobody knows how many will come: who waits for more than a little looks again meanwhile.
         let missing = needed - self.tokens;
         let wait = match self.limits.per_second {
             0 => SOON,
-            rate => Duration::from_secs_f64(missing / f64::from(rate)),
+            rate => Duration::from_secs_f64(missing / f64::from(rate)).min(SOON),
         };
         Err(now + wait.max(Duration::from_millis(1)))
     }
 
     /// Pays for a hedge, or not. A hedge that isn't paid for isn't made: nobody waits for one.
     pub fn hedge(&mut self, now: Time) -> bool {
-        if self.limits.hedge_percent == 0 || self.hedges < 1.0 || self.retry(now, 1).is_err() {
+        if self.limits.hedge_percent == 0 || self.hedges < 1.0 || self.retry(now, false).is_err() {
             return false;
         }
         self.hedges -= 1.0;
@@ -123,7 +126,7 @@ mod tests {
     enum Step {
         Calls(u8),
         Pass(u16),
-        Retry(u32),
+        Retry(bool),
         Hedge,
     }
 
@@ -131,7 +134,7 @@ mod tests {
         let step = prop_oneof![
             1 => any::<u8>().prop_map(Step::Calls),
             1 => (0_u16..2_000).prop_map(Step::Pass),
-            4 => (0_u32..3).prop_map(Step::Retry),
+            4 => any::<bool>().prop_map(Step::Retry),
             1 => Just(Step::Hedge),
         ];
         prop::collection::vec(step, 1..400)
@@ -162,7 +165,7 @@ mod tests {
                         now = now + Duration::from_millis(ms.into());
                         earned += f64::from(per_second) * f64::from(ms) / 1_000.0;
                     }
-                    Step::Retry(before) => spent += f64::from(u8::from(budget.retry(now, before).is_ok())),
+                    Step::Retry(first) => spent += f64::from(u8::from(budget.retry(now, first).is_ok())),
                     Step::Hedge => {
                         let paid = f64::from(u8::from(budget.hedge(now)));
                         (spent, hedged) = (spent + paid, hedged + paid);
@@ -176,31 +179,44 @@ mod tests {
         }
 
         #[test]
-        fn who_waits_as_told_is_paid_if_nobody_else_asks(
+        fn who_asks_again_as_told_is_paid_in_time_if_nobody_else_asks(
             per_second in 1_u32..100,
             burst in 1_u32..200,
             spent in 0_u32..200,
-            before in 0_u32..3,
+            first in any::<bool>(),
         ) {
             let mut budget = Budget::new(BudgetLimits { per_second, burst, ..BudgetLimits::default() });
             let mut now = Time::ZERO;
             for _ in 0..spent {
-                if let Err(again) = budget.retry(now, before) {
-                    prop_assert!(again > now);
+                let since = now;
+                while let Err(again) = budget.retry(now, first) {
+                    prop_assert!(again > now && again.since(now) <= SOON, "told to wait from {now:?} until {again:?}");
                     now = again + Duration::from_nanos(100);
-                    prop_assert_eq!(budget.retry(now, before), Ok(()));
                 }
+                let most = Duration::from_secs_f64((1.0 + budget.reserve()) / f64::from(per_second)) + SOON;
+                prop_assert!(now.since(since) <= most, "{:?} for one", now.since(since));
             }
         }
+    }
+
+    /// What calls earn meanwhile counts, however much is missing.
+    #[test]
+    fn a_later_retry_of_a_busy_router_does_not_wait_for_the_seconds_to_fill_the_reserve() {
+        let mut budget = Budget::new(BudgetLimits::default());
+        while budget.retry(Time::ZERO, true).is_ok() {}
+        let again = budget.retry(Time::ZERO, false).unwrap_err();
+        (0..200).for_each(|_| budget.earn());
+        assert_eq!(budget.retry(again, false), Ok(()));
+        assert!(again.since(Time::ZERO) <= SOON);
     }
 
     /// Many that fail for good, and one that needs just another try.
     #[test]
     fn calls_that_always_fail_leave_the_first_retry_of_others() {
         let mut budget = Budget::new(BudgetLimits::default());
-        while budget.retry(Time::ZERO, 1).is_ok() {}
+        while budget.retry(Time::ZERO, false).is_ok() {}
         assert_eq!(budget.left(Time::ZERO), 20);
-        assert_eq!(budget.retry(Time::ZERO, 0), Ok(()));
+        assert_eq!(budget.retry(Time::ZERO, true), Ok(()));
         assert!(!budget.hedge(Time::ZERO), "a hedge took what is kept for retries");
     }
 

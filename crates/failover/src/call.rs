@@ -221,7 +221,7 @@ impl Call {
                 State::Walking(_) if self.attempts >= self.limits.max_attempts => self.exhaust(),
                 State::Walking(_) if self.pays && self.terms.retry => self.exhaust(),
                 State::Walking(walk) => {
-                    match pay(self.attempts, self.pays, self.terms.retry, self.retries, shared, now) {
+                    match pay(self.attempts, self.pays, self.terms.retry, self.retries == 0, shared, now) {
                         Ok(()) => {
                             let Some(candidate) = walk.step(&self.rests, now) else { continue };
                             let others = walk.has_next(&self.rests, now);
@@ -426,12 +426,12 @@ fn pay(
     attempts: u32,
     pays: bool,
     retry: bool,
-    retries: u32,
+    first: bool,
     shared: &mut Shared,
     now: Time,
 ) -> Result<(), Time> {
     if pays {
-        return shared.budget.retry(now, retries);
+        return shared.budget.retry(now, first);
     }
     if attempts == 0 && !retry {
         shared.budget.earn();

@@ -28,7 +28,7 @@ mod tier;
 mod trail;
 mod walk;
 
-pub use admission::{Admission, AdmissionLimits, Origin};
+pub use admission::{Admission, AdmissionLimits, Origin, Sample};
 pub use backoff::Backoff;
 pub use breaker::{BreakerLimits, Circuit, Sign};
 pub use budget::{Budget, BudgetLimits};

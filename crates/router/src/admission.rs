@@ -1,10 +1,10 @@
 //! Who may come in: a bound on the requests under way, and a lower one while this node can't keep up.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use homing_failover::{Admission, AdmissionLimits, Origin};
+use homing_failover::{Admission, AdmissionLimits, Origin, Sample};
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::time::{Instant, sleep_until};
 
@@ -18,9 +18,9 @@ const IDLE: Duration = Duration::from_millis(50);
 pub(crate) struct Door {
     limits: AdmissionLimits,
     in_flight: AtomicUsize,
-    /// How many came in since the last sample, and the milliseconds that they had.
-    came: AtomicU64,
-    had_ms: AtomicU64,
+    /// How many came in since the last sample, and the milliseconds that they have.
+    came: AtomicU32,
+    have_ms: AtomicU64,
     /// By origin.
     bounds: [AtomicUsize; 2],
     refused: Counter,
@@ -33,8 +33,8 @@ impl Door {
         Self {
             limits,
             in_flight: AtomicUsize::new(0),
-            came: AtomicU64::new(0),
-            had_ms: AtomicU64::new(0),
+            came: AtomicU32::new(0),
+            have_ms: AtomicU64::new(0),
             bounds: [limits.max_in_flight; 2].map(AtomicUsize::new),
             refused: counter!("homing_overloaded_total"),
             delay: gauge!("homing_queue_delay_seconds"),
@@ -44,9 +44,9 @@ impl Door {
 }
 
 /// A place among the requests under way; dropping it frees it.
-pub(crate) struct Admitted(Arc<Router>);
+pub(crate) struct Place(Arc<Router>);
 
-impl Drop for Admitted {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.door.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -59,27 +59,21 @@ impl Router {
         self.door.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Whether a client's request finds a place now. Whoever refuses it for that spares itself to read it.
+    /// Whether a client's request would find a place now: one that would not is refused before anything is spent on it.
     ///
     /// # Errors
-    /// Why it finds none; it is counted as refused.
+    /// Why it would find none. It is counted as refused.
     pub fn has_room(&self) -> Result<(), String> {
         let origin = Origin::Client;
         if self.in_flight() < self.door.bound(origin) { Ok(()) } else { Err(self.refuse(origin)) }
     }
 
-    /// A place among the requests under way for one that has until `deadline`, or why there is none; who gets none is counted.
-    pub(crate) fn admit(
-        self: &Arc<Self>,
-        origin: Origin,
-        deadline: Option<Instant>,
-    ) -> Result<Admitted, String> {
+    /// A place among the requests under way for one that has so much time, or why there is none; who gets none is counted.
+    pub(crate) fn admit(self: &Arc<Self>, origin: Origin, has: Duration) -> Result<Place, String> {
         let place = self.place(origin).ok_or_else(|| self.refuse(origin))?;
-        if let Some(deadline) = deadline {
-            let has = deadline.saturating_duration_since(Instant::now());
-            self.door.had_ms.fetch_add(has.as_millis() as u64, Ordering::Relaxed);
-            self.door.came.fetch_add(1, Ordering::Relaxed);
-        }
+        let has = has.min(Admission::LONGEST);
+        self.door.have_ms.fetch_add(has.as_millis() as u64, Ordering::Relaxed);
+        self.door.came.fetch_add(1, Ordering::Relaxed);
         Ok(place)
     }
 
@@ -94,9 +88,9 @@ impl Router {
     }
 
     /// A place among the requests under way, if there is one.
-    pub(crate) fn place(self: &Arc<Self>, origin: Origin) -> Option<Admitted> {
+    pub(crate) fn place(self: &Arc<Self>, origin: Origin) -> Option<Place> {
         if self.door.in_flight.fetch_add(1, Ordering::Relaxed) < self.door.bound(origin) {
-            Some(Admitted(Arc::clone(self)))
+            Some(Place(Arc::clone(self)))
         } else {
             self.door.in_flight.fetch_sub(1, Ordering::Relaxed);
             None
@@ -113,10 +107,9 @@ impl Router {
             let due = Instant::now() + period;
             sleep_until(due).await;
             let Some(router) = router.upgrade() else { return };
-            if let Some(time) = router.door.time_of_new() {
-                admission.requests_have(time);
-            }
-            admission.sample(due.elapsed(), router.in_flight(), router.now());
+            let (came, have) = router.door.came_in();
+            let sample = Sample { delay: due.elapsed(), in_flight: router.in_flight(), came, have };
+            admission.sample(sample, router.now());
             router.door.obey(&admission);
             period = if router.in_flight() > 0 { BUSY } else { IDLE };
         }
@@ -128,10 +121,10 @@ impl Door {
         self.bounds[origin as usize].load(Ordering::Relaxed)
     }
 
-    /// The time that those have which came in since this was asked last, in the mean.
-    fn time_of_new(&self) -> Option<Duration> {
-        let (came, had) = (self.came.swap(0, Ordering::Relaxed), self.had_ms.swap(0, Ordering::Relaxed));
-        had.checked_div(came).map(Duration::from_millis)
+    /// How many came in since this was asked last, and the time that they have, all together.
+    fn came_in(&self) -> (u32, Duration) {
+        let have = Duration::from_millis(self.have_ms.swap(0, Ordering::Relaxed));
+        (self.came.swap(0, Ordering::Relaxed), have)
     }
 
     fn obey(&self, admission: &Admission) {

@@ -106,7 +106,7 @@ impl Router {
             deadline,
             call,
         };
-        let place = self.admit(Origin::Client, driven.call.deadline);
+        let place = self.admit(Origin::Client, deadline.saturating_duration_since(started));
         if let Err(reason) = &place {
             let reason = reason.clone();
             driven.plan.give_up(self.me.clone(), Outcome::Overloaded, reason, self.now());
@@ -154,12 +154,16 @@ impl Router {
                     let left = driven.deadline.saturating_duration_since(Instant::now());
                     let [gap_ns, drawn_ns, left_ns] =
                         [until.since(now), backoff.drawn, left].map(|time| time.as_nanos() as u64);
-                    let (space, nth) = (driven.call.space.as_str(), backoff.nth);
-                    tracing::debug!(space, starved, gap_ns, nth, drawn_ns, left_ns, "wait");
+                    let nth = backoff.nth;
                     if starved {
                         self.counters.starved.increment(1);
                     }
-                    self.wait(driven, self.instant_of(until)).await;
+                    let whole = self.wait(driven, self.instant_of(until)).await;
+                    let waited_ns = self.now().since(now).as_nanos() as u64;
+                    let space = driven.call.space.as_str();
+                    tracing::debug!(
+                        space, starved, gap_ns, nth, drawn_ns, left_ns, whole, waited_ns, "waited"
+                    );
                 }
                 Action::Finish(verdict) => return Err(verdict),
             }
@@ -178,8 +182,9 @@ impl Router {
         driven.plan.plan(plan);
     }
 
-    /// A gap. It ends early if this node learns of newer owners than those that could not serve; the authority may know.
-    async fn wait(self: &Arc<Self>, driven: &mut Driven, until: Instant) {
+    /// A gap. It ends early if this node learns of newer owners than those that could not serve; the authority may know. Tells whether it was a
+    /// whole one.
+    async fn wait(self: &Arc<Self>, driven: &mut Driven, until: Instant) -> bool {
         let slot = driven.key.slot();
         let believed = self.epoch(slot);
         let mut looking_up = pin!(self.look_up_once(slot));
@@ -188,13 +193,13 @@ impl Router {
             let mut changed = pin!(self.changes.next(slot));
             changed.as_mut().enable();
             if self.epoch(slot) > believed {
-                return;
+                return false;
             }
             tokio::select! {
                 biased;
                 () = &mut looking_up, if !looked_up => looked_up = true,
                 () = changed => {}
-                () = tokio::time::sleep_until(until) => return,
+                () = tokio::time::sleep_until(until) => return true,
             }
         }
     }

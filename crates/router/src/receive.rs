@@ -44,7 +44,8 @@ impl Handler for Receiver {
             match head.kind {
                 Kind::Direct(to) => router.answer_direct(from, &to, request).await,
                 Kind::Routed(routed) => {
-                    let place = match router.admit(Origin::Member, deadline) {
+                    let has = head.remaining.unwrap_or(router.options.call.deadline);
+                    let place = match router.admit(Origin::Member, has) {
                         Ok(place) => place,
                         Err(reason) => return retry_later(Outcome::Overloaded, SOON, reason),
                     };

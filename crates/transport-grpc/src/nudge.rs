@@ -28,6 +28,8 @@ pub(crate) struct Nudge {
 struct Silence {
     since: Instant,
     step: Duration,
+    /// Whether the next sign of life may be no more than the answer to a ping: whoever works on a request for long is not pinged without end.
+    pinged: bool,
 }
 
 impl Nudge {
@@ -41,17 +43,23 @@ impl Nudge {
             self.silence = None;
             return Poll::Pending;
         }
-        let broken = self.silence.as_ref().is_none_or(|silence| heard > silence.since);
-        if broken {
-            let since = if self.silence.is_some() { heard } else { Instant::now() };
-            self.silence = Some(Silence { since, step: FIRST });
-            self.timer.as_mut().reset(since + FIRST);
+        let begins = match &self.silence {
+            None => Some(Silence { since: Instant::now(), step: FIRST, pinged: false }),
+            Some(Silence { since, step, pinged }) if heard > *since => {
+                let step = if *pinged { *step } else { FIRST };
+                Some(Silence { since: heard, step, pinged: false })
+            }
+            Some(_) => None,
+        };
+        if let Some(silence) = begins {
+            self.timer.as_mut().reset(silence.since + silence.step);
+            self.silence = Some(silence);
         }
         if self.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         if let Some(silence) = &mut self.silence {
-            silence.step = (silence.step * 2).min(LAST);
+            (silence.step, silence.pinged) = ((silence.step * 2).min(LAST), true);
             self.timer.as_mut().reset(Instant::now() + silence.step);
         }
         Poll::Ready(())
@@ -94,9 +102,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sign_of_life_begins_anew_and_a_busy_connection_is_left_alone() {
-        assert_eq!(pings(&[20], 50).await, [5, 15, 25, 35]);
+        assert_eq!(pings(&[20, 22], 50).await, [5, 15, 27, 37]);
         let busy: Vec<u64> = (0..50).map(|i| i * 4).collect();
         assert_eq!(pings(&busy, 200).await, [] as [u128; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_answers_to_pings_keep_nobody_pinging() {
+        let answers = [6, 17, 38, 79, 160, 321];
+        assert_eq!(pings(&answers, 700).await, [5, 16, 37, 78, 159, 320, 641]);
     }
 
     #[tokio::test(start_paused = true)]

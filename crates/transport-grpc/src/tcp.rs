@@ -13,13 +13,12 @@ use tokio::net::TcpStream;
 pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
-    linux::resend_soon(stream)?;
+    linux::resend_soon(stream);
     Ok(())
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io;
     use std::os::fd::AsRawFd;
 
     use socket2::SockRef;
@@ -38,12 +37,12 @@ mod linux {
     /// The longest time until what came is acknowledged: less than the peer waits for it.
     const ACKNOWLEDGE_US: libc::c_int = 10_000;
 
-    pub(super) fn resend_soon(stream: &TcpStream) -> io::Result<()> {
-        SockRef::from(stream).set_tcp_thin_linear_timeouts(true)?;
+    /// Each option by itself: a system that lacks one may have the others.
+    pub(super) fn resend_soon(stream: &TcpStream) {
+        let _ = SockRef::from(stream).set_tcp_thin_linear_timeouts(true);
         set(stream, TCP_RTO_MIN_US, RESEND_MIN_US);
         set(stream, TCP_RTO_MAX_MS, RESEND_MAX_MS);
         set(stream, TCP_DELACK_MAX_US, ACKNOWLEDGE_US);
-        Ok(())
     }
 
     /// Sets an option, where the kernel has it.

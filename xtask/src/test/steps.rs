@@ -146,7 +146,7 @@ const fn fuzz(target: &'static str) -> [&'static str; 12] {
 const CHAOS: Command = Command {
     needs: &[Need::Namespaces],
     env: &[],
-    line: &["cargo", "xtask", "chaos", "--quick"],
+    line: &["cargo", "xtask", "chaos", "--quick", "--require"],
     is_test: false,
 };
 

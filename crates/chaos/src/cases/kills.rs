@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::figures::Figures;
 use crate::kv::Asked;
 use crate::load::{Entry, Offer};
-use crate::report::CaseReport;
+use crate::report::{CaseReport, Must};
 use crate::stage::{Arena, Stage, as_it_is, is_keyed_write, is_read};
 
 /// kill -9 of one node after another, each in the middle of writes, and started again. Nobody enters at the one that is down.
@@ -19,10 +19,18 @@ pub(crate) async fn kill(arena: &Arena, case: &str, wire: &'static str) -> Resul
     let offer = Offer { entry: Entry::All, reads: 40, ..stage.offer(longest) };
     let load = stage.load(offer)?;
     sleep(Duration::from_secs(1)).await;
+    let mut in_the_middle = 0;
     for i in 0..kills as usize {
         let victim = i % stage.cluster.nodes.len();
         load.avoid(victim).await;
-        stage.cluster.nodes[victim].kill()?;
+        let a_write_is_under_way = async || {
+            let since = load.now();
+            while load.writes_at(victim) == 0 && load.now() < since + Duration::from_secs(2) {
+                sleep(Duration::from_micros(200)).await;
+            }
+            in_the_middle += usize::from(load.writes_at(victim) > 0);
+        };
+        stage.cluster.kill_when(victim, a_write_is_under_way).await?;
         sleep(Duration::from_millis(300)).await;
         stage.cluster.nodes[victim].start()?;
         stage.cluster.nodes[victim].reaches_all().await?;
@@ -39,7 +47,12 @@ pub(crate) async fn kill(arena: &Arena, case: &str, wire: &'static str) -> Resul
     );
     stage.all_answered("reads", &reads);
     stage.all_answered("writes", &writes);
-    stage.fired("kills", kills as f64);
+    stage.fired("kills of a primary with a write under way", in_the_middle as f64);
+    stage.check(
+        "its share of all kills, in %",
+        100.0 * in_the_middle as f64 / kills as f64,
+        Must::AtLeast(90.0),
+    );
     stage.close(&calls).await
 }
 
@@ -57,11 +70,12 @@ pub(crate) async fn pause(arena: &Arena, case: &str, wire: &'static str) -> Resu
     sleep(before).await;
     stage.cluster.nodes[VICTIM].signal("-STOP")?;
     sleep(during).await;
+    let stood_still = !stage.cluster.nodes[VICTIM].moves(Duration::from_secs(1)).await;
     stage.cluster.nodes[VICTIM].signal("-CONT")?;
     let again = load.now() + Duration::from_secs(5);
     let calls = load.done().await?;
     stage.judge_without(VICTIM, &calls);
     stage.judge_after("all, 5 s after it went on", again, &calls);
-    stage.fired("pauses", 1.0);
+    stage.fired("pauses in which the node did not answer", f64::from(u8::from(stood_still)));
     stage.close(&calls).await
 }

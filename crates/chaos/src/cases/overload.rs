@@ -9,7 +9,7 @@ use crate::figures::Figures;
 use crate::kv::Ended;
 use crate::load::{Done, Entry, Offer};
 use crate::quota::{self, Quota};
-use crate::report::{CaseReport, Must};
+use crate::report::{CaseReport, Check, Must};
 use crate::stage::{Arena, Stage, as_it_is, is_keyed_write, is_read};
 
 /// Of one processor, for each node, in per cent.
@@ -145,9 +145,7 @@ async fn end(mut stage: Stage<'_>, quotas: Vec<Quota>, mut calls: Vec<Done>) -> 
     let mut report = stage.close(&calls).await?;
     if let Some(found) = &report.copies {
         let share = 100.0 * found.late as f64 / found.executed.max(1) as f64;
-        report.notes.push(format!(
-            "{share:.2} % of the writes that were executed ended after their callers had gone"
-        ));
+        report.checks.push(Check::of_speed("writes executed for nobody, in %", share, Must::AtMost(1.0)));
     }
     Ok(report)
 }

@@ -31,14 +31,14 @@ pub(crate) async fn whole(arena: &Arena, case: &str, wire: &'static str) -> Resu
         hosts[other].cut(&hosts[VICTIM])?;
     }
     sleep(during).await;
-    let cut = arena.hosts.packets()?.cut;
+    let cut = stage.packets()?.cut;
     arena.hosts.mend()?;
     // What was under way when it was mended has its deadline yet to come.
     let again = load.now() + Duration::from_secs(5);
     let calls = load.done().await?;
     stage.judge_without(VICTIM, &calls);
     stage.judge_after("all, 5 s after it was mended", again, &calls);
-    stage.fired("packets over cut links since the suite began", cut as f64);
+    stage.fired("packets over a cut link", cut as f64);
     stage.close(&calls).await
 }
 
@@ -78,7 +78,7 @@ async fn between_two(arena: &Arena, case: &str, wire: &'static str, both: bool) 
     }
     let cut_at = load.now();
     let calls = load.done().await?;
-    let cut = arena.hosts.packets()?.cut;
+    let cut = stage.packets()?.cut;
     let reads = stage.class("reads", Figures::of(calls.iter().filter(is_read)));
     let writes = stage.class("writes", Figures::of(calls.iter().filter(is_keyed_write)));
     let settled = |call: &&Done| call.asked == Asked::Write && call.due > cut_at + Duration::from_secs(3);
@@ -87,7 +87,7 @@ async fn between_two(arena: &Arena, case: &str, wire: &'static str, both: bool) 
     stage.all_answered("reads", &reads);
     stage.all_answered("writes, by a relay", &writes);
     stage.fired("answers by way of a relay", relayed as f64);
-    stage.fired("packets over cut links since the suite began", cut as f64);
+    stage.fired("packets over a cut link", cut as f64);
     stage.close(&calls).await
 }
 
@@ -119,7 +119,7 @@ pub(crate) async fn flapping(arena: &Arena, case: &str, wire: &'static str) -> R
     }
     let (to, after) = (load.now(), load.answered());
     let calls = load.done().await?;
-    let cut = arena.hosts.packets()?.cut;
+    let cut = stage.packets()?.cut;
     let goodput = (after - before) as f64 / (to - from).as_secs_f64();
     let steady = before as f64 / from.as_secs_f64();
     stage.class("reads", Figures::of(calls.iter().filter(is_read)));
@@ -129,6 +129,6 @@ pub(crate) async fn flapping(arena: &Arena, case: &str, wire: &'static str) -> R
     );
     stage.check_speed("goodput ÷ steady", goodput / steady, Must::AtLeast(0.9));
     stage.all_answered("reads and writes", &keyed);
-    stage.fired("packets over cut links since the suite began", cut as f64);
+    stage.fired("packets over a cut link", cut as f64);
     stage.close(&calls).await
 }

@@ -30,7 +30,7 @@ pub(crate) async fn failing_owner(arena: &Arena, case: &str, wire: &'static str)
     });
     let mut stage = Stage::open(arena, case, wire, crate::stage::as_it_is).await?;
     // It has written its share while it was well; now its service is another.
-    stage.cluster.nodes[VICTIM].kill()?;
+    stage.cluster.kill(VICTIM).await?;
     stage.cluster.nodes[VICTIM].edit(|config| {
         config.insert("service".to_owned(), service.to_string().into());
         config.insert("service_dedupes".to_owned(), true.into());
@@ -47,7 +47,7 @@ pub(crate) async fn failing_owner(arena: &Arena, case: &str, wire: &'static str)
     stage.check_speed("attempts a read", reads.attempts, Must::AtMost(1.2));
     stage.fired("connections that its service closed", refused.try_iter().count() as f64);
     runtime.shutdown_background();
-    stage.cluster.nodes[VICTIM].kill()?;
+    stage.cluster.kill(VICTIM).await?;
     stage.cluster.nodes[VICTIM].edit(|config| drop(config.insert("service".to_owned(), "kv".into())))?;
     stage.cluster.nodes[VICTIM].start()?;
     stage.cluster.nodes[VICTIM].reaches_all().await?;

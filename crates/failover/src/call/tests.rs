@@ -431,7 +431,7 @@ fn a_call_earns_for_others_unless_it_is_a_retry() {
         let mut shared =
             Shared::new(BudgetLimits { percent: 2_000, per_second: 0, ..BudgetLimits::default() });
         while shared.budget.left(Time::ZERO) > 1 {
-            shared.budget.retry(Time::ZERO, 0).unwrap();
+            shared.budget.retry(Time::ZERO, true).unwrap();
         }
         let deadline = Time::ZERO + DEADLINE;
         let mut story =
