@@ -8,14 +8,14 @@ use homing_transport::tls::{self, Credentials};
 use homing_transport::{BoxFuture, Connection, Lane, Limits, Peer, SendError, SendErrorKind, Transport};
 use homing_types::NodeId;
 use quinn::rustls::pki_types::CertificateDer;
-use quinn::{ClientConfig, ConnectionError, Endpoint, TransportErrorCode};
+use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportErrorCode};
 use tokio::time::timeout;
 
 use crate::config::{self, QuicError};
 use crate::connection::QuicConnection;
 use crate::frame::Frame;
-use crate::probe;
 use crate::stream::{Code, ReceiveError, Receiver, explain};
+use crate::{probe, socket};
 
 /// Dials peers over QUIC, all from one UDP socket. Its connections outlive it.
 pub struct QuicTransport {
@@ -33,7 +33,9 @@ impl QuicTransport {
     /// [`QuicError`] if the address can't be bound, or credentials or limits can't be used.
     pub fn new(bind: SocketAddr, credentials: Arc<Credentials>, limits: Limits) -> Result<Self, QuicError> {
         let config = config::client(&credentials, &limits)?;
-        let endpoint = Endpoint::client(bind).map_err(|source| QuicError::Bind { address: bind, source })?;
+        let socket = socket::bind(bind).map_err(|source| QuicError::Bind { address: bind, source })?;
+        let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
+            .map_err(QuicError::Socket)?;
         Ok(Self { endpoint, config, credentials, limits })
     }
 

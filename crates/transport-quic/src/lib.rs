@@ -20,6 +20,7 @@ mod gate;
 mod listen;
 mod probe;
 mod session;
+mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The listening side: accepts connections, and ends them all when it is told to.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::{self, QuicError};
-use crate::session;
 use crate::stream::Code;
+use crate::{session, socket};
 
 /// How long a shutdown waits for its closes to be sent. quinn would wait for seconds, and may never send one.
 const CLOSING: Duration = Duration::from_millis(100);
@@ -57,7 +57,7 @@ impl QuicListener {
         limits: Limits,
         handler: Arc<dyn Handler>,
     ) -> Result<Self, QuicError> {
-        let socket = UdpSocket::bind(address).map_err(|source| QuicError::Bind { address, source })?;
+        let socket = socket::bind(address).map_err(|source| QuicError::Bind { address, source })?;
         let server = config::server(&credentials, &limits)?;
         let address = socket.local_addr().map_err(QuicError::Socket)?;
         let runtime = Arc::new(TokioRuntime);
