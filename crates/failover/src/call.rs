@@ -29,7 +29,8 @@ pub struct Terms {
     pub access: Access,
     /// Whether it carries an idempotency key, and the service dedupes by it.
     pub keyed: bool,
-    /// Whether it is somebody's retry already: then it gets none here, or layers of retries would multiply.
+    /// Whether it is somebody's retry already: then it is paid for as one, and gets none here, or layers of retries would
+    /// multiply.
     pub retry: bool,
     /// When it began.
     pub started: Time,
@@ -421,7 +422,8 @@ impl Call {
     }
 }
 
-/// The first attempt of a call earns for others, unless the call is a retry itself; a retry pays.
+/// The first attempt of a call earns for others; a retry pays, and so does a call that is somebody's retry. So whatever
+/// those do who call through this router, it adds no more than its budget to what they ask for the first time.
 fn pay(
     attempts: u32,
     pays: bool,
@@ -430,10 +432,10 @@ fn pay(
     shared: &mut Shared,
     now: Time,
 ) -> Result<(), Time> {
-    if pays {
+    if pays || (retry && attempts == 0) {
         return shared.budget.retry(now, first);
     }
-    if attempts == 0 && !retry {
+    if attempts == 0 {
         shared.budget.earn();
     }
     Ok(())

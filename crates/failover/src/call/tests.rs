@@ -426,8 +426,8 @@ fn a_call_that_is_a_retry_already_gets_none() {
 }
 
 #[test]
-fn a_call_earns_for_others_unless_it_is_a_retry() {
-    for (retry, left) in [(false, 21), (true, 1)] {
+fn a_call_earns_for_others_and_one_that_is_a_retry_pays() {
+    for (retry, left) in [(false, 21), (true, 0)] {
         let mut shared =
             Shared::new(BudgetLimits { percent: 2_000, per_second: 0, ..BudgetLimits::default() });
         while shared.budget.left(Time::ZERO) > 1 {
@@ -441,6 +441,27 @@ fn a_call_earns_for_others_unless_it_is_a_retry() {
         story.tries("a", Outcome::NotSent);
         assert_eq!(story.shared.budget.left(Time::ZERO), left);
     }
+}
+
+/// Else those who retry above a router that has spent its budget would add to what it adds itself.
+#[test]
+fn a_call_that_is_a_retry_waits_for_the_budget_like_one_of_this_router() {
+    let terms = Terms {
+        access: Access::Read,
+        keyed: false,
+        retry: true,
+        started: Time::ZERO,
+        deadline: Time::ZERO + DEADLINE,
+    };
+    let mut story = Story::on(terms);
+    while story.shared.budget.retry(Time::ZERO, true).is_ok() {}
+    story.plans(&["a", "b"]);
+    assert!(story.starves() > Duration::ZERO);
+    story.shared = Shared::new(BudgetLimits::default());
+    story.plans(&["a", "b"]);
+    story.tries("a", Outcome::MaybeSent);
+    assert_eq!((story.call.attempts(), story.call.retries()), (1, 0));
+    story.ends(Verdict::Exhausted { last: Some(Outcome::MaybeSent) });
 }
 
 #[test]
