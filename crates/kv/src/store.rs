@@ -20,6 +20,7 @@ use homing_types::{Space, SpaceError};
 use redb::{Builder, Database, Durability, StorageBackend};
 
 pub use batch::Batch;
+use batch::Effects;
 pub use error::StoreError;
 pub use export::Export;
 pub use identity::Identity;
@@ -87,8 +88,8 @@ impl Store {
 
     /// Runs `jobs` in one transaction: all of it happens, or nothing if `jobs` or the disk fails.
     ///
-    /// It is synced to disk before this returns, unless all that was done is to commit entries. Run
-    /// many jobs in one batch, and they share the sync.
+    /// It is synced to disk before this returns, unless all that was done is to commit entries; what changed nothing is not
+    /// written. Run many jobs in one batch, and they share the sync.
     ///
     /// # Errors
     /// What `jobs` returns, or [`StoreError`] if the disk fails; then the outcome is known only after
@@ -100,12 +101,14 @@ impl Store {
         let mut txn = self.db.begin_write()?;
         let mut batch = Batch::new(self, Tables::open(&txn)?);
         let answer = jobs(&mut batch)?;
-        let (sync, settled) = batch.into_effects();
-        if !sync {
-            txn.set_durability(Durability::None)?;
+        let Effects { changed, sync, settled } = batch.into_effects();
+        if changed {
+            if !sync {
+                txn.set_durability(Durability::None)?;
+            }
+            txn.commit()?;
+            self.floating.store(!sync, Ordering::Release);
         }
-        txn.commit()?;
-        self.floating.store(!sync, Ordering::Release);
         for space in settled {
             self.unsettled().remove(&space);
         }

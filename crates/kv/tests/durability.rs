@@ -61,6 +61,26 @@ fn a_flush_makes_commits_durable_and_costs_nothing_without_them() {
     assert!(store.read(&space(), epoch(1), Role::Primary, &key("k")).unwrap().is_some());
 }
 
+/// What was written in vain would have to be synced in vain, too.
+#[test]
+fn what_changes_nothing_is_not_written() {
+    let store = open(&Disk::new(), "n1");
+    write(&store, 1, &put_op("k", "v"));
+    store.flush().unwrap();
+    commit(&store, 1, at(1, 1)).unwrap();
+    run(&store, |batch| batch.lead(&space(), epoch(1))).unwrap();
+    run(&store, |batch| batch.lead(&space(), Epoch::ZERO)).unwrap_err();
+    assert!(!store.is_floating());
+    assert!(commit(&store, 1, at(1, 2)).is_err());
+    assert!(!store.is_floating());
+    // What changes something, and no more than that, is.
+    propose(&store, 1, &put_op("k", "w"), None).unwrap();
+    commit(&store, 1, at(1, 2)).unwrap();
+    assert!(store.is_floating());
+    commit(&store, 1, at(1, 2)).unwrap();
+    assert!(store.is_floating(), "what is written in vain doesn't make what is not synced safe");
+}
+
 #[test]
 fn a_batch_that_fails_changes_nothing() {
     let store = open(&Disk::new(), "n1");

@@ -154,6 +154,14 @@ impl World {
         std::iter::once(primary).chain(in_sync).collect()
     }
 
+    /// Whether a running node knows the newest owners of a space.
+    pub(crate) fn is_up_to_date(&self, node: usize, space: usize) -> bool {
+        let Some((router, _)) = self.entry(node) else { return false };
+        let found = router.table().snapshot();
+        let found = found.lookup(space_of(space).key());
+        found.is_some_and(|found| (found.epoch(), found.owners()) == self.authority.newest(space))
+    }
+
     /// Whether a node that is answered as the primary of a space is it.
     pub(crate) fn is_primary(&self, node: usize, space: usize) -> bool {
         number_of(self.authority.newest(space).1.primary()) == node

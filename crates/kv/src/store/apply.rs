@@ -51,9 +51,9 @@ impl Batch<'_> {
         let found = match entry.op.value() {
             Some(value) => {
                 let row = (version.epoch.number(), version.seq, &value.bytes()[..]);
-                self.tables.data.insert(row_key, row)?.is_some()
+                self.tables.data().insert(row_key, row)?.is_some()
             }
-            None => self.tables.data.remove(row_key)?.is_some(),
+            None => self.tables.data().remove(row_key)?.is_some(),
         };
         let applied = Applied { version, found };
         let digest = entry.op.digest();
@@ -79,9 +79,9 @@ impl Batch<'_> {
             let (first, end) =
                 ((space.as_str(), meta.generation, 0), (space.as_str(), meta.generation, u128::MAX));
             let oldest =
-                self.tables.records.range(first..=end)?.next().transpose()?.map(|(key, _)| key.value().2);
+                self.tables.records().range(first..=end)?.next().transpose()?.map(|(key, _)| key.value().2);
             let oldest = oldest.ok_or(StoreError::Damaged("record"))?;
-            self.tables.records.remove((space.as_str(), meta.generation, oldest))?;
+            self.tables.records().remove((space.as_str(), meta.generation, oldest))?;
             meta.records -= 1;
             meta.floor = oldest + 1;
         }
@@ -96,7 +96,7 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let Applied { version, found } = record.applied;
         let row = (record.digest, version.epoch.number(), version.seq, found);
-        self.tables.records.insert((space.as_str(), generation, number(record.key)), row)?;
+        self.tables.records().insert((space.as_str(), generation, number(record.key)), row)?;
         Ok(())
     }
 }

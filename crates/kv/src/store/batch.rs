@@ -15,14 +15,23 @@ pub struct Batch<'t> {
     settled: Vec<Space>,
 }
 
+/// What the end of a batch takes.
+pub(super) struct Effects {
+    /// Whether there is something to commit.
+    pub(super) changed: bool,
+    /// Whether it must be synced.
+    pub(super) sync: bool,
+    /// The spaces that it settled.
+    pub(super) settled: Vec<Space>,
+}
+
 impl<'t> Batch<'t> {
     pub(super) const fn new(store: &'t Store, tables: Tables<'t>) -> Self {
         Self { store, tables, sync: false, settled: Vec::new() }
     }
 
-    /// Whether it must be synced, and the spaces that it settled.
-    pub(super) fn into_effects(self) -> (bool, Vec<Space>) {
-        (self.sync, self.settled)
+    pub(super) fn into_effects(self) -> Effects {
+        Effects { changed: self.tables.changed(), sync: self.sync, settled: self.settled }
     }
 
     /// Begins to act as the primary of `space`: says what this node holds, and takes nothing more from

@@ -69,7 +69,7 @@ impl Batch<'_> {
     fn put_part(&mut self, space: &Space, stage: &mut Stage, part: &Part) -> Result<(), StoreError> {
         for item in &part.items {
             let row = (item.version.epoch.number(), item.version.seq, &item.value.bytes()[..]);
-            self.tables.data.insert((space.as_str(), stage.generation, &item.key.bytes()[..]), row)?;
+            self.tables.data().insert((space.as_str(), stage.generation, &item.key.bytes()[..]), row)?;
         }
         for record in &part.records {
             self.put_record(space, stage.generation, record)?;
@@ -115,9 +115,9 @@ impl Batch<'_> {
     fn drop_generation(&mut self, space: &Space, generation: u64) -> Result<(), StoreError> {
         let space = space.as_str();
         let items = (space, generation, &[][..])..(space, generation + 1, &[][..]);
-        self.tables.data.retain_in::<DataKey<'_>, _>(items, |_, _| false)?;
+        self.tables.data().retain_in::<DataKey<'_>, _>(items, |_, _| false)?;
         let records = (space, generation, 0)..(space, generation + 1, 0);
-        self.tables.records.retain_in(records, |_, _| false)?;
+        self.tables.records().retain_in(records, |_, _| false)?;
         Ok(())
     }
 }

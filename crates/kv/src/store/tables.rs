@@ -97,11 +97,13 @@ pub(super) struct Stage {
 /// All tables of one write transaction.
 pub(super) struct Tables<'t> {
     meta: Table<'t, &'static str, MetaRow>,
-    pub(super) data: Table<'t, DataKey<'static>, DataRow<'static>>,
+    data: Table<'t, DataKey<'static>, DataRow<'static>>,
     log: Table<'t, (&'static str, u64), LogRow<'static>>,
     pending: Table<'t, (&'static str, u128), (u64, u128)>,
-    pub(super) records: Table<'t, RecordKey<'static>, RecordRow>,
+    records: Table<'t, RecordKey<'static>, RecordRow>,
     stages: Table<'t, &'static str, StageRow>,
+    /// Whether there is something to commit.
+    changed: bool,
 }
 
 impl<'t> Tables<'t> {
@@ -113,7 +115,25 @@ impl<'t> Tables<'t> {
             pending: txn.open_table(PENDING)?,
             records: txn.open_table(RECORDS)?,
             stages: txn.open_table(STAGES)?,
+            changed: false,
         })
+    }
+
+    /// Whether anything was written, or may have been.
+    pub(super) const fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// What reads show, for whoever changes it.
+    pub(super) const fn data(&mut self) -> &mut Table<'t, DataKey<'static>, DataRow<'static>> {
+        self.changed = true;
+        &mut self.data
+    }
+
+    /// What is remembered of writes, for whoever changes it.
+    pub(super) const fn records(&mut self) -> &mut Table<'t, RecordKey<'static>, RecordRow> {
+        self.changed = true;
+        &mut self.records
     }
 
     pub(super) fn meta(&self, space: &Space) -> Result<Meta, StoreError> {
@@ -121,6 +141,7 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn set_meta(&mut self, space: &Space, meta: &Meta) -> Result<(), StoreError> {
+        self.changed = true;
         self.meta.insert(space.as_str(), meta.row())?;
         Ok(())
     }
@@ -151,6 +172,7 @@ impl<'t> Tables<'t> {
 
     /// Appends one entry to the log.
     pub(super) fn append(&mut self, space: &Space, meta: &mut Meta, entry: &Entry) -> Result<(), StoreError> {
+        self.changed = true;
         let Entry { position, idempotency_key, op } = entry;
         let row = (
             position.epoch.number(),
@@ -168,6 +190,7 @@ impl<'t> Tables<'t> {
 
     /// Takes one entry out of the log.
     pub(super) fn take(&mut self, space: &Space, seq: u64) -> Result<Option<Entry>, StoreError> {
+        self.changed = true;
         let row = self.log.remove((space.as_str(), seq))?;
         let Some(entry) = row.map(|row| decode_entry(seq, row.value())).transpose()? else {
             return Ok(None);
@@ -207,6 +230,7 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn set_stage(&mut self, space: &Space, stage: &Stage) -> Result<(), StoreError> {
+        self.changed = true;
         let Stage { epoch, position, next, generation, records } = *stage;
         let row = (epoch.number(), position.epoch.number(), position.seq, next, generation, records);
         self.stages.insert(space.as_str(), row)?;
@@ -214,6 +238,7 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn remove_stage(&mut self, space: &Space) -> Result<(), StoreError> {
+        self.changed = true;
         self.stages.remove(space.as_str())?;
         Ok(())
     }
