@@ -165,20 +165,27 @@ impl<'a> Cluster<'a> {
         self.nodes[0].admin_json(&format!("/table?space={space}")).await
     }
 
-    /// Gives the slot of a space, as [`Self::table`] tells it, other owners or another epoch, at all nodes.
-    pub(crate) async fn apply(&self, space: &Value) -> Result<()> {
-        let group = serde_json::json!({
-            "slots": space["slot"].to_string(),
-            "epoch": space["epoch"],
-            "primary": space["primary"],
-            "replicas": space["replicas"],
-        });
+    /// Gives the slots of spaces, as [`Self::table`] tells them, other owners or another epoch, at all nodes but one.
+    pub(crate) async fn apply(&self, spaces: &[Value], but: Option<usize>) -> Result<()> {
+        // Two spaces may share a slot.
+        let mut groups = BTreeMap::new();
+        for space in spaces {
+            let slot = space["slot"].to_string();
+            let group = serde_json::json!({
+                "slots": slot,
+                "epoch": space["epoch"],
+                "primary": space["primary"],
+                "replicas": space["replicas"],
+            });
+            groups.insert(slot, group);
+        }
+        let groups: Vec<_> = groups.into_values().collect();
         let file = self.folder.join("table.json");
-        fs::write(&file, serde_json::json!({ "groups": [group] }).to_string())?;
+        fs::write(&file, serde_json::json!({ "groups": groups }).to_string())?;
         let node = &self.nodes[0];
         let mut command = tokio::process::Command::new(&node.binary);
         command.args(["table", "apply"]).arg(&file);
-        for node in &self.nodes {
+        for (_, node) in self.nodes.iter().enumerate().filter(|(index, _)| Some(*index) != but) {
             command.args(["--to", &node.id]);
         }
         let applied = command.args(["--node", &node.client()]).output().await?;
@@ -186,13 +193,16 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-    /// All counters of all nodes that answer, added up, with those of processes that were killed.
-    pub(crate) async fn counters(&self) -> Counters {
+    /// All counters of all nodes, added up, with those of processes that were killed.
+    pub(crate) async fn counters(&self) -> Result<Counters> {
         let mut sum = self.ended.clone();
         for node in &self.nodes {
-            node.add_counters(&mut sum).await;
+            let since = Instant::now();
+            while !node.add_counters(&mut sum).await {
+                ensure!(since.elapsed() < PATIENCE, "{} doesn't tell its counters", node.id);
+            }
         }
-        sum
+        Ok(sum)
     }
 
     /// kill -9, when that is so: a last look at what it has counted takes a moment.
@@ -255,10 +265,13 @@ impl Node<'_> {
         self.child.as_ref().map(Child::id).with_context(|| format!("{} does not run", self.id))
     }
 
-    async fn add_counters(&self, sum: &mut Counters) {
-        if let Ok(Ok(said)) = timeout(Duration::from_secs(2), self.admin("/metrics")).await {
-            sum.add(&said);
+    /// Adds what it has counted, if it answers.
+    async fn add_counters(&self, sum: &mut Counters) -> bool {
+        let said = timeout(Duration::from_secs(2), self.admin("/metrics")).await;
+        if let Ok(Ok(said)) = &said {
+            sum.add(said);
         }
+        matches!(said, Ok(Ok(_)))
     }
 
     fn kill(&mut self) -> Result<()> {

@@ -90,6 +90,16 @@ impl Kv {
         })
     }
 
+    /// What the primary has under a key; `None` if nothing.
+    pub(crate) async fn newest(&self, space: &str, key: &str, within: Duration) -> Result<Option<Bytes>> {
+        let message = GetRequest { key: key.to_owned().into() };
+        match self.client().get(request(space, Access::ReadPrimary, message, within)).await {
+            Ok(response) => Ok(Some(response.into_inner().value)),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status.into()),
+        }
+    }
+
     /// Writes a key.
     pub(crate) async fn write(
         &self,

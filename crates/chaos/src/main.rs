@@ -148,18 +148,17 @@ fn inside(
     let (load, bare) = (hosts.load.runtime()?, [hosts.bare[0].runtime()?, hosts.bare[1].runtime()?]);
     let gaps = Mutex::new(Gaps::default());
     let arena = Arena { hosts, load, bare, binary, folder, quick: cli.quick, run, gaps };
-    let report = runtime.block_on(run_cases(cli, &arena))?;
-    page::write(&report, out)?;
+    let report = runtime.block_on(run_cases(cli, &arena, out))?;
     say!("{}", page::summary(&report));
     say!("{}", out.join("report.html").display());
     let good = report.is_good();
-    if !good {
+    if report.cases.iter().any(|case| case.missed().next().is_some()) {
         say!("logs of the nodes, until the next run: {}", arena.folder.display());
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn run_cases(cli: &Cli, arena: &Arena) -> Result<Report> {
+async fn run_cases(cli: &Cli, arena: &Arena, out: &Path) -> Result<Report> {
     let chosen = |case: &&Case| {
         if cli.case.is_empty() {
             !cli.quick || case.quick
@@ -194,10 +193,13 @@ async fn run_cases(cli: &Cli, arena: &Arena) -> Result<Report> {
             let ended = ended.unwrap_or_else(|error| CaseReport::broken(case.name, wire.as_str(), &error));
             say!("{}", page::told(&ended, cli.quick));
             report.cases.push(ended);
+            report.seconds = began.elapsed().as_secs_f64();
+            // Who ends the run has what it has found until then.
+            page::write(&report, out)?;
         }
         let gaps = std::mem::take(&mut *arena.gaps.lock());
         report.backoff.push((wire.as_str(), gaps.law()));
     }
-    report.seconds = began.elapsed().as_secs_f64();
+    page::write(&report, out)?;
     Ok(report)
 }

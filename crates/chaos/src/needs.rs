@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use crate::quota::Quota;
+
 /// What is missing here, each with how to get it.
 pub(crate) fn missing() -> Vec<String> {
     let mut missing = Vec::new();
@@ -19,14 +21,31 @@ pub(crate) fn missing() -> Vec<String> {
             missing.push(format!("{program}: Debian: apt-get install {package}"));
         }
     }
-    // Each of the others is there now, so that its refusal is the kernel's.
-    if missing.is_empty()
-        && !works(&["unshare", "--net", "--mount", "--pid", "--fork", "nft", "add table inet probe"])
-    {
-        missing.push("namespaces and nftables: this kernel or container refuses `unshare --net --mount --pid` or `nft add table`".to_owned());
+    if !missing.is_empty() {
+        return missing;
+    }
+    // Each of the programs is there now, so that its refusal is the kernel's.
+    for (what, line) in KERNEL {
+        if !works(&["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c", line]) {
+            missing
+                .push(format!("{what}: this kernel or container refuses `{line}` in namespaces of its own"));
+        }
+    }
+    if let Err(error) = Quota::new(std::process::id(), "probe", 50) {
+        missing.push(format!("control groups with shares of a processor: {error}"));
     }
     missing
 }
+
+/// What the kernel must do.
+const KERNEL: &[(&str, &str)] = &[
+    ("namespaces", "true"),
+    ("veth pairs", "ip link add a type veth peer name b"),
+    (
+        "nftables with numgen",
+        "nft 'add table inet t; add chain inet t c; add rule inet t c numgen random mod 100 < 1 counter drop'",
+    ),
+];
 
 const PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),

@@ -73,7 +73,7 @@ impl<'a> Stage<'a> {
         let mut cluster = Cluster::prepare(&arena.hosts, &arena.binary, folder, wire, edit)?;
         cluster.start().await?;
         let spaces = Arc::new(Spaces::fill(&cluster, SPACES, VALUE).await?);
-        let (packets, counters) = (arena.hosts.packets()?, cluster.counters().await);
+        let (packets, counters) = (arena.hosts.packets()?, cluster.counters().await?);
         let report = CaseReport::new(case, wire);
         Ok(Self { arena, cluster, spaces, report, began: Instant::now(), packets, counters })
     }
@@ -157,7 +157,7 @@ impl<'a> Stage<'a> {
         self.report.seconds = self.began.elapsed().as_secs_f64();
         let long = self.packets()?.long;
         self.check("packets longer than the network's", long as f64, Must::AtMost(0.0));
-        let counters = self.cluster.counters().await;
+        let counters = self.cluster.counters().await?;
         let more = |name: &str, label: &str| counters.sum(name, label) - self.counters.sum(name, label);
         self.report.retries = more("homing_retries_total", "");
         self.report.hedges = more("homing_hedges_total", "");

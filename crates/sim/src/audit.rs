@@ -1,6 +1,6 @@
 //! What callers were told, held against what the nodes hold: while it runs, and when all is mended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use homing_kv::Position;
@@ -118,19 +118,12 @@ impl Load {
         }
     }
 
-    /// Each node with each space of which it doesn't know the newest owners, and with one space of each primary, whatever it knows: the way
-    /// there may be shut.
+    /// Each node with each space of which it doesn't know the newest owners, and with one more, whatever it knows: the way there may be shut.
     fn learners(&self) -> Vec<(usize, usize)> {
         let World { plan, .. } = &*self.world;
-        let mut learners = Vec::new();
-        for node in 0..plan.nodes {
-            let mut asked = BTreeSet::new();
-            learners.extend((0..plan.spaces).filter_map(|space| {
-                let new = asked.insert(self.world.owners(space)[0]);
-                (new || !self.world.is_up_to_date(node, space)).then_some((node, space))
-            }));
-        }
-        learners
+        let all = (0..plan.nodes).flat_map(|node| (0..plan.spaces).map(move |space| (node, space)));
+        all.filter(|&(node, space)| node % plan.spaces == space || !self.world.is_up_to_date(node, space))
+            .collect()
     }
 
     /// After all is mended and told: a write to each space is acknowledged, each owner holds what it must, and says so itself.

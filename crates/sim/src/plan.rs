@@ -14,7 +14,7 @@ pub(crate) const SPACES: RangeInclusive<usize> = 1..=12;
 const FAULTS: RangeInclusive<usize> = 1..=24;
 
 /// How many calls. One seed in thirty-two is busy, with few entries: so that their routers have seen enough to hedge.
-const CALLS: RangeInclusive<usize> = 20..=120;
+const CALLS: RangeInclusive<usize> = 20..=100;
 const BUSY_CALLS: RangeInclusive<usize> = 200..=300;
 const BUSY_ENTRIES: usize = 1;
 

@@ -18,6 +18,9 @@ const SHARE: u32 = 16;
 /// The time of each call: an answer later than that is none.
 const DEADLINE: Duration = Duration::from_secs(1);
 
+/// For so long the nodes get to know each other.
+const WARM_UP: Duration = Duration::from_secs(4);
+
 /// How long after a trigger all must be as before.
 const RECOVERY: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,7 @@ pub(crate) async fn overload(arena: &Arena, case: &str, wire: &'static str) -> R
     let (mut stage, quotas) = short(arena, case, wire).await?;
     let mut calls = Vec::new();
     let peak = peak(&mut stage, &mut calls).await?;
+    let mut before_it = step(&mut stage, peak, &mut calls).await?;
     for times in [1.5, 2.0] {
         let lasts = Duration::from_secs(arena.or_quick(20, 6));
         let before = used(&stage)?;
@@ -45,9 +49,17 @@ pub(crate) async fn overload(arena: &Arena, case: &str, wire: &'static str) -> R
         let goodput = goodput(&offered, Duration::from_secs(1), lasts);
         stage.class(&format!("{times} × peak, reads"), Figures::of(offered.iter().filter(is_read)));
         stage.class(&format!("{times} × peak, writes"), Figures::of(offered.iter().filter(is_keyed_write)));
-        stage.check_speed(format!("goodput at {times} × ÷ peak"), goodput / peak, Must::AtLeast(0.8));
         calls.extend(offered);
         sleep(Duration::from_secs(2)).await;
+        // The machine is not as fast at all times: what is held against the peak is held against it as it was just before and after.
+        let after_it = step(&mut stage, peak, &mut calls).await?;
+        let beside = f64::midpoint(before_it, after_it);
+        stage.check_speed(
+            format!("goodput at {times} × ÷ at the peak, before and after"),
+            goodput / beside,
+            Must::AtLeast(0.8),
+        );
+        before_it = after_it;
     }
     end(stage, quotas, calls).await
 }
@@ -57,7 +69,6 @@ pub(crate) async fn trigger(arena: &Arena, case: &str, wire: &'static str) -> Re
     let (mut stage, quotas) = short(arena, case, wire).await?;
     let mut calls = Vec::new();
     let peak = peak(&mut stage, &mut calls).await?;
-    sleep(Duration::from_secs(2)).await;
     let (calm, trigger, after) = (Duration::from_secs(10), Duration::from_secs(10), Duration::from_secs(20));
     let load = stage.load(offer(&stage, 0.8 * peak, calm + trigger + after))?;
     sleep(calm).await;
@@ -105,23 +116,32 @@ fn offer(stage: &Stage<'_>, rate: f64, lasts: Duration) -> Offer {
     Offer { rate, deadline: DEADLINE, entry: Entry::All, connections: 16, unkeyed: 0, ..stage.offer(lasts) }
 }
 
-/// The most answers a second, over rates that rise until fewer than nine in ten are answered in time.
+/// The most answers a second, over rates that rise until twice in a row fewer than nine in ten were answered in time.
 async fn peak(stage: &mut Stage<'_>, calls: &mut Vec<Done>) -> Result<f64> {
-    let lasts = Duration::from_secs(stage.arena.or_quick(8, 4));
-    let (mut rate, mut peak) = (FIRST, 0.0_f64);
+    // Connections are made, and what nodes learn of each other is learned.
+    calls.extend(stage.load(offer(stage, FIRST / 2.0, WARM_UP))?.done().await?);
+    let (mut rate, mut peak, mut misses) = (FIRST, 0.0_f64, 0);
     for _ in 0..STEPS {
-        let offered = stage.load(offer(stage, rate, lasts))?.done().await?;
-        let goodput = goodput(&offered, lasts / 2, lasts);
-        stage.note(format!("offered {rate:.0}/s: {goodput:.0}/s answered"));
-        calls.extend(offered);
+        let goodput = step(stage, rate, calls).await?;
         peak = peak.max(goodput);
-        if goodput < 0.9 * rate {
+        misses = if goodput < 0.9 * rate { misses + 1 } else { 0 };
+        if misses == 2 {
             break;
         }
         rate *= STEP;
     }
-    sleep(Duration::from_secs(2)).await;
     Ok(peak)
+}
+
+/// Offers this many calls a second for a while, and tells how many were answered in time.
+async fn step(stage: &mut Stage<'_>, rate: f64, calls: &mut Vec<Done>) -> Result<f64> {
+    let lasts = Duration::from_secs(stage.arena.or_quick(8, 4));
+    let offered = stage.load(offer(stage, rate, lasts))?.done().await?;
+    let goodput = goodput(&offered, lasts / 2, lasts);
+    stage.note(format!("offered {rate:.0}/s: {goodput:.0}/s answered"));
+    calls.extend(offered);
+    sleep(Duration::from_secs(2)).await;
+    Ok(goodput)
 }
 
 /// The time that each node has had of a processor.

@@ -15,6 +15,7 @@ use crate::report::{CaseReport, Must};
 use crate::stage::{Arena, Stage, as_it_is};
 
 const VICTIM: usize = 1;
+const READS: &str = "reads";
 const STEADY: Duration = Duration::from_secs(5);
 
 /// A node that gets 5 % of a processor.
@@ -35,6 +36,25 @@ pub(crate) async fn cpu(arena: &Arena, case: &str, wire: &'static str) -> Result
 
 /// A node to which all others have 100 ms each way, by a relay before it.
 pub(crate) async fn link(arena: &Arena, case: &str, wire: &'static str) -> Result<CaseReport> {
+    // What hedges are for shows beside the same without them.
+    let without = far(arena, case, wire, false).await?;
+    let mut report = far(arena, case, wire, true).await?;
+    let of_reads = |report: &CaseReport| {
+        report.classes.iter().find(|(name, _)| name == READS).map(|(_, figures)| figures.clone())
+    };
+    if let (Some(with), Some(without)) = (of_reads(&report), of_reads(&without)) {
+        let (ours, theirs) = (with.p999_ms, without.p999_ms);
+        report.notes.push(format!(
+            "p99.9 of reads: {ours:.1} ms, without hedging {theirs:.1}; hedges: {:.1} % of reads",
+            100.0 * report.hedges / with.calls as f64
+        ));
+        report.classes.push(("reads, without hedging".to_owned(), without));
+    }
+    report.checks.extend(without.checks);
+    Ok(report)
+}
+
+async fn far(arena: &Arena, case: &str, wire: &'static str, hedging: bool) -> Result<CaseReport> {
     const NODE: u16 = 7_400;
     const RELAY: u16 = 7_500;
     let address = arena.hosts.nodes[VICTIM].address;
@@ -42,11 +62,16 @@ pub(crate) async fn link(arena: &Arena, case: &str, wire: &'static str) -> Resul
         if node != VICTIM {
             config["nodes"][VICTIM]["address"] = format!("{address}:{RELAY}").into();
         }
+        if !hedging {
+            let failover = toml::Table::from_iter([("hedge_percent".to_owned(), 0.into())]);
+            config.insert("failover".to_owned(), failover.into());
+        }
     };
     let runtime = arena.hosts.nodes[VICTIM].runtime()?;
     let (listen, to) = (SocketAddr::from((address, RELAY)), SocketAddr::from((address, NODE)));
     let relay = runtime.spawn(async move { Relay::start(wire, listen, to).await }).await?;
-    let mut stage = Stage::open(arena, case, wire, by_relay).await?;
+    let name = if hedging { case.to_owned() } else { format!("{case}-without-hedging") };
+    let mut stage = Stage::open(arena, &name, wire, by_relay).await?;
     let load = start(&stage)?;
     sleep(STEADY).await;
     let (from, before) = (load.now(), relay.requests_passed());
@@ -74,7 +99,7 @@ fn judge(stage: &mut Stage<'_>, calls: &[Done], from: Duration) {
         )
     };
     let steady = stage.class("reads before", reads(Duration::from_secs(1), from));
-    let during = stage.class("reads", reads(from, Duration::MAX));
+    let during = stage.class(READS, reads(from, Duration::MAX));
     let writes = Figures::of(calls.iter().filter(|call| call.asked == Asked::Write && call.due >= from));
     let writes = stage.class("writes", writes);
     stage.all_answered("reads", &during);

@@ -74,12 +74,12 @@ pub(crate) async fn failing_space(arena: &Arena, case: &str, wire: &'static str)
     failing["epoch"] = (mended["epoch"].as_u64().context("no epoch")? + 1).into();
     failing["primary"] = NOBODY.into();
     failing["replicas"] = serde_json::json!([]);
-    stage.cluster.apply(&failing).await?;
+    stage.cluster.apply(&[failing], None).await?;
     let from = load.now();
     let calls = load.done().await?;
     let mut back = mended.clone();
     back["epoch"] = (mended["epoch"].as_u64().context("no epoch")? + 2).into();
-    stage.cluster.apply(&back).await?;
+    stage.cluster.apply(&[back], None).await?;
     let others = |since: Duration, until: Duration| {
         let among = |call: &&Done| call.space != SPACE && call.due >= since && call.due < until;
         Figures::of(calls.iter().filter(among).filter(|call| call.asked != Asked::UnkeyedWrite))
