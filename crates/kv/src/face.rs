@@ -11,7 +11,6 @@ mod heard;
 mod replica;
 mod service;
 mod task;
-mod usual;
 mod writer;
 
 use std::sync::Arc;
@@ -26,7 +25,6 @@ use crate::generated::kv::kv_server::KvServer;
 use desk::Desk;
 use heard::Heard;
 use service::Rpc;
-use usual::Usual;
 use writer::Writer;
 
 /// Where [`Kv::replica`] is mounted.
@@ -50,7 +48,6 @@ struct Shared {
     me: NodeId,
     peers: Arc<dyn Peers>,
     heard: Heard,
-    usual: Usual,
     clock: Clock,
 }
 
@@ -84,15 +81,7 @@ impl Kv {
     }
 
     fn over(store: Arc<Store>, writer: Writer, me: NodeId, peers: Arc<dyn Peers>, clock: Clock) -> Self {
-        let shared = Arc::new(Shared {
-            store,
-            writer,
-            me,
-            peers,
-            heard: Heard::default(),
-            usual: Usual::default(),
-            clock,
-        });
+        let shared = Arc::new(Shared { store, writer, me, peers, heard: Heard::default(), clock });
         let desk = Arc::new(Desk::new(Arc::clone(&shared)));
         let rpc = Rpc::new(Arc::clone(&shared), Arc::clone(&desk));
         Self { shared, desk, service: HttpService::new(KvServer::new(rpc)).deduping() }

@@ -50,8 +50,8 @@ pub(super) struct Write {
     pub(super) op: Op,
     pub(super) idempotency_key: Option<IdempotencyKey>,
     pub(super) claim: Claim,
-    /// Later than that it would not be done when whoever waits for it gives up.
-    pub(super) begin_by: Instant,
+    /// When nobody waits for it any more.
+    pub(super) deadline: Instant,
     pub(super) answer: oneshot::Sender<Result<Applied, WriteFailed>>,
 }
 
@@ -90,8 +90,7 @@ impl Desk {
     ) -> Result<Applied, WriteFailed> {
         let (answer, answered) = oneshot::channel();
         let claim = Claim::default();
-        let begin_by = self.shared.usual.begin_by(Instant::now(), deadline);
-        let write = Write { op, idempotency_key, claim: claim.clone(), begin_by, answer };
+        let write = Write { op, idempotency_key, claim: claim.clone(), deadline, answer };
         let trouble = self.enqueue(space, Wanted::Write(write)).map_err(WriteFailed::Declined)?;
         match timeout_at(deadline, answered).await {
             Ok(Ok(result)) => result,

@@ -139,7 +139,6 @@ impl Task {
         let space = self.space.clone();
         let queued = std::mem::take(&mut self.queued);
         let now = (self.shared.clock)();
-        let began = Instant::now();
         let job = move |batch: &mut Batch<'_>| propose_all(batch, &space, epoch, queued, now);
         let last = match self.shared.writer.run(job).await? {
             Proposed::Refused(queued, refusal) => {
@@ -156,9 +155,6 @@ impl Task {
             }
         };
         self.commit_everywhere(last).await?;
-        if !self.waiting.is_empty() {
-            self.shared.usual.observe(began.elapsed());
-        }
         self.answer(last);
         Ok(())
     }
@@ -346,8 +342,8 @@ fn propose_all(
             continue;
         }
         // A node that is late hears of a deadline late, too.
-        if write.begin_by <= Instant::now() {
-            let reason = format!("the write to the space {space:?} waited until it was too late to begin it");
+        if write.deadline <= Instant::now() {
+            let reason = format!("the write to the space {space:?} waited until its deadline");
             let _ = write.answer.send(Err(WriteFailed::Declined(not_executed(reason))));
             continue;
         }

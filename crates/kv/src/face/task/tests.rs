@@ -5,17 +5,17 @@ use super::*;
 use crate::{Identity, Key, Op, Store, Value};
 
 #[test]
-fn a_write_is_not_begun_too_late_however_late_the_node_is() {
+fn a_write_is_not_begun_past_its_deadline_however_late_the_node_is() {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity { cluster: "test".to_owned(), node: NodeId::new("n1").unwrap() };
     let store = Store::open(folder.path(), &identity).unwrap();
     let space = Space::new("acme").unwrap();
     let now = Instant::now();
-    let write = |key: &'static str, begin_by| {
+    let write = |key: &'static str, deadline| {
         let (answer, answered) = oneshot::channel();
         let (key, value) = (Key::new(key).unwrap(), Value::new("v").unwrap());
         let op = Op::Put { key, value };
-        (Write { op, idempotency_key: None, claim: Claim::default(), begin_by, answer }, answered)
+        (Write { op, idempotency_key: None, claim: Claim::default(), deadline, answer }, answered)
     };
     let (late, mut told) = write("late", now);
     let (in_time, mut waits) = write("in time", now + Duration::from_secs(1_000));
