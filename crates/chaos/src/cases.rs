@@ -55,6 +55,11 @@ pub(crate) struct Case {
 }
 
 impl Case {
+    /// Whether it gives nodes a share of a processor.
+    pub(crate) fn needs_quota(&self) -> bool {
+        matches!(self.name, "slow-cpu" | "overload" | "trigger")
+    }
+
     pub(crate) async fn run(&self, arena: &Arena, wire: &'static str) -> Result<CaseReport> {
         match self.name {
             "loss-0" => loss::run(arena, self.name, wire, 0).await,

@@ -200,6 +200,7 @@ impl<'a> Cluster<'a> {
             let since = Instant::now();
             while !node.add_counters(&mut sum).await {
                 ensure!(since.elapsed() < PATIENCE, "{} doesn't tell its counters", node.id);
+                sleep(Duration::from_millis(50)).await;
             }
         }
         Ok(sum)

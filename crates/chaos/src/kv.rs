@@ -90,14 +90,11 @@ impl Kv {
         })
     }
 
-    /// What the primary has under a key; `None` if nothing.
-    pub(crate) async fn newest(&self, space: &str, key: &str, within: Duration) -> Result<Option<Bytes>> {
+    /// Whether the primary has this key; `None` if there is no answer.
+    pub(crate) async fn has(&self, space: &str, key: &str, within: Duration) -> Option<bool> {
         let message = GetRequest { key: key.to_owned().into() };
-        match self.client().get(request(space, Access::ReadPrimary, message, within)).await {
-            Ok(response) => Ok(Some(response.into_inner().value)),
-            Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(status.into()),
-        }
+        let answer = self.client().get(request(space, Access::ReadPrimary, message, within)).await;
+        answer.ok().map(|response| response.into_inner().found)
     }
 
     /// Writes a key.

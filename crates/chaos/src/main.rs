@@ -148,17 +148,25 @@ fn inside(
     let (load, bare) = (hosts.load.runtime()?, [hosts.bare[0].runtime()?, hosts.bare[1].runtime()?]);
     let gaps = Mutex::new(Gaps::default());
     let arena = Arena { hosts, load, bare, binary, folder, quick: cli.quick, run, gaps };
-    let report = runtime.block_on(run_cases(cli, &arena, out))?;
+    let no_quota = needs::no_quota(run);
+    let may = |case: &&Case| !case.needs_quota() || no_quota.is_none();
+    let (cases, skipped): (Vec<_>, Vec<_>) = chosen(cli).into_iter().partition(may);
+    let report = runtime.block_on(run_cases(cli, &arena, &cases, out))?;
     say!("{}", page::summary(&report));
     say!("{}", out.join("report.html").display());
     let good = report.is_good();
     if report.cases.iter().any(|case| case.missed().next().is_some()) {
         say!("logs of the nodes, until the next run: {}", arena.folder.display());
     }
+    if let Some(what) = no_quota.filter(|_| !skipped.is_empty()) {
+        let names: Vec<_> = skipped.iter().map(|case| case.name).collect();
+        say!("SKIPPED: chaos {} (missing: {what})", names.join(", "));
+    }
+    let good = good && (skipped.is_empty() || !cli.require);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn run_cases(cli: &Cli, arena: &Arena, out: &Path) -> Result<Report> {
+fn chosen(cli: &Cli) -> Vec<&'static Case> {
     let chosen = |case: &&Case| {
         if cli.case.is_empty() {
             !cli.quick || case.quick
@@ -166,7 +174,10 @@ async fn run_cases(cli: &Cli, arena: &Arena, out: &Path) -> Result<Report> {
             cli.case.iter().any(|c| c.name == case.name)
         }
     };
-    let cases: Vec<_> = CASES.iter().filter(chosen).collect();
+    CASES.iter().filter(chosen).collect()
+}
+
+async fn run_cases(cli: &Cli, arena: &Arena, cases: &[&Case], out: &Path) -> Result<Report> {
     let began = Instant::now();
     let machine = homing_benches::Machine::here();
     let mut report = Report {
@@ -174,12 +185,13 @@ async fn run_cases(cli: &Cli, arena: &Arena, out: &Path) -> Result<Report> {
         commit: machine.commit,
         quick: cli.quick,
         seconds: 0.0,
+        planned: cases.len() * cli.wire.len(),
         cases: Vec::new(),
         backoff: Vec::new(),
     };
-    let all = cases.len() * cli.wire.len();
+    let all = report.planned;
     for wire in &cli.wire {
-        for case in &cases {
+        for case in cases {
             let number = report.cases.len() + 1;
             say!(
                 "[{:>5.0?}] {number}/{all} {} on {}: {}",

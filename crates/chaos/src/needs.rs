@@ -31,10 +31,13 @@ pub(crate) fn missing() -> Vec<String> {
                 .push(format!("{what}: this kernel or container refuses `{line}` in namespaces of its own"));
         }
     }
-    if let Err(error) = Quota::new(std::process::id(), "probe", 50) {
-        missing.push(format!("control groups with shares of a processor: {error}"));
-    }
     missing
+}
+
+/// Why there is no share of a processor to be had here; some cases need it. `run` names this run.
+pub(crate) fn no_quota(run: u32) -> Option<String> {
+    let probe = Quota::new(run, "probe", 50);
+    probe.err().map(|error| format!("control groups with shares of a processor: {error}"))
 }
 
 /// What the kernel must do.

@@ -108,8 +108,13 @@ pub(crate) fn summary(report: &Report) -> String {
 
 fn markdown(report: &Report) -> String {
     let mut text = format!(
-        "# Chaos\n\nCommit {}, {}{:.0} s, {}.\n\n",
+        "# Chaos\n\nCommit {}, {}{}{:.0} s, {}.\n\n",
         report.commit,
+        if report.cases.len() < report.planned {
+            format!("{} cases of {}, ", report.cases.len(), report.planned)
+        } else {
+            String::new()
+        },
         if report.quick { "the quick form, " } else { "" },
         report.seconds,
         report.machine

@@ -80,6 +80,8 @@ pub(crate) struct Report {
     pub(crate) commit: String,
     pub(crate) quick: bool,
     pub(crate) seconds: f64,
+    /// How many cases there are to be: fewer are there while it runs, and if it was ended.
+    pub(crate) planned: usize,
     pub(crate) cases: Vec<CaseReport>,
     /// The law of backoff, by wire.
     pub(crate) backoff: Vec<(&'static str, Law)>,

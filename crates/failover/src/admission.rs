@@ -50,8 +50,10 @@ const LEAST_DELAY: Duration = Duration::from_millis(5);
 const RISE: f64 = 1.1;
 const FALL: f64 = 0.5;
 
-/// A node takes as many in any case: what gets through shows when there is room again.
-const LEAST: f64 = 32.0;
+/// A node takes as many in any case: what gets through shows when there is room again. It is few, since each waits for all others: with 32
+/// at each of five nodes that answer 500 calls a second in all, a call takes a third of a second (Little, "A Proof for the Queuing
+/// Formula: L = λW", 1961).
+const LEAST: f64 = 8.0;
 
 /// The share of the bound that clients' requests can have.
 const OF_CLIENTS: f64 = 0.75;
@@ -221,7 +223,7 @@ mod tests {
         for _ in 0..100 {
             let delay = node.run(1_000, EACH, SECOND / 10);
             assert!(delay < 2 * LEAST_DELAY, "{delay:?}");
-            assert!((32..=100).contains(&node.in_flight), "{} under way", node.in_flight);
+            assert!((25..=100).contains(&node.in_flight), "{} under way", node.in_flight);
         }
         let [clients, members] = [Origin::Client, Origin::Member].map(|origin| node.admission.bound(origin));
         assert!(clients < members, "{clients} of clients and {members} of members");
@@ -263,8 +265,8 @@ mod tests {
     fn some_always_come_in_and_without_a_bound_on_the_delay_all() {
         let mut node = Node::new();
         node.run(1_000, SECOND, 10 * SECOND);
-        assert_eq!(node.admission.bound(Origin::Member), 32);
-        assert_eq!(node.admission.bound(Origin::Client), 24);
+        assert_eq!(node.admission.bound(Origin::Member), 8);
+        assert_eq!(node.admission.bound(Origin::Client), 6);
         let limits = AdmissionLimits { max_delay_permille: 0, ..LIMITS };
         let mut node = Node { admission: Admission::new(limits), ..Node::new() };
         node.run(1_000, SECOND, 10 * SECOND);

@@ -95,6 +95,11 @@ impl Budget {
         true
     }
 
+    /// Whether anything ever comes into the bucket again.
+    pub(crate) const fn refills(&self) -> bool {
+        self.limits.percent > 0 || self.limits.per_second > 0
+    }
+
     /// Whole tokens there are at `now`.
     #[must_use]
     pub fn left(&mut self, now: Time) -> u32 {

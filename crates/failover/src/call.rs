@@ -307,7 +307,7 @@ impl Call {
         self.attempts
     }
 
-    /// Retries so far: attempts that were paid for, hedges aside.
+    /// Attempts so far that were paid for, hedges aside, and the first of a call that is a retry itself.
     #[must_use]
     pub const fn retries(&self) -> u32 {
         self.retries
@@ -423,7 +423,8 @@ impl Call {
 }
 
 /// The first attempt of a call earns for others; a retry pays, and so does a call that is somebody's retry. So whatever
-/// those do who call through this router, it adds no more than its budget to what they ask for the first time.
+/// those retry who call through this router, and say so, it adds no more than its budget to what they ask for the first time.
+/// The reserve is for this router's own first retries.
 fn pay(
     attempts: u32,
     pays: bool,
@@ -432,10 +433,14 @@ fn pay(
     shared: &mut Shared,
     now: Time,
 ) -> Result<(), Time> {
-    if pays || (retry && attempts == 0) {
+    if pays {
         return shared.budget.retry(now, first);
     }
-    if attempts == 0 {
+    // A router that retries nothing itself adds nothing to what others retry.
+    if attempts == 0 && retry && shared.budget.refills() {
+        return shared.budget.retry(now, false);
+    }
+    if attempts == 0 && !retry {
         shared.budget.earn();
     }
     Ok(())

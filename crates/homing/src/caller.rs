@@ -36,8 +36,8 @@ pub(crate) fn read(headers: &mut HeaderMap, now: Instant) -> Result<Call, HeadEr
     Ok(call)
 }
 
-/// Whether this is somebody's retry: as a service is told by us and passes on, or as a gRPC client says (gRFC A6). It only
-/// lessens what a caller gets, so anyone may say so.
+/// Whether this is somebody's retry: as a service is told by us and passes on, or as a gRPC client says (gRFC A6). It
+/// lessens what a caller gets, and costs this node's budget no more than a retry of its own, its reserve aside: so anyone may say so.
 fn retry(headers: &mut HeaderMap) -> Result<bool, HeadError> {
     let attempt: Option<u32> = headers::parsed(headers, headers::ATTEMPT, "use a number from 1")?;
     let before: Option<u32> =

@@ -40,7 +40,8 @@ pub struct Call {
     pub idempotency_key: Option<IdempotencyKey>,
     /// The oldest answer of a replica that will do; `None` for any.
     pub max_age: Option<Duration>,
-    /// Whether this is somebody's retry already. It gets none here, or layers of retries would multiply.
+    /// Whether this is somebody's retry already. The budget pays for it as for one, and it gets none here, or layers of retries would
+    /// multiply.
     pub retry: bool,
     /// W3C Trace Context, carried along.
     pub traceparent: Option<String>,

@@ -55,7 +55,9 @@ pub(crate) async fn kill(arena: &Arena, case: &str, wire: &'static str) -> Resul
         let after = killed
             .iter()
             .filter_map(|(victim, at)| first_answer(calls.iter().filter(|call| owned(call, *victim)), *at));
-        let figures = Figures::of_times(after.collect(), 0);
+        let after: Vec<_> = after.collect();
+        let never = killed.len() - after.len();
+        let figures = Figures::of_times(after, never);
         stage.class(&format!("from each kill to the first {what} of a space with a copy there"), figures);
     }
     stage.fired("kills of a primary with a write under way", in_the_middle as f64);
@@ -133,7 +135,7 @@ pub(crate) async fn replaced(arena: &Arena, case: &str, wire: &'static str) -> R
     let kv = Kv::new(&stage.cluster.nodes[VICTIM].client(), 1)?;
     let mut stale = 0;
     for space in &moved {
-        stale += usize::from(kv.newest(space, MOVED, deadline).await?.is_none());
+        stale += usize::from(kv.has(space, MOVED, deadline).await == Some(false));
     }
     let mut calls = load.done().await?;
     let there = |call: &&Done| stage.spaces.owners[call.space].contain(VICTIM);

@@ -11,7 +11,7 @@ use crate::kv::Asked;
 use crate::load::{Done, Entry, Load, Offer};
 use crate::quota::Quota;
 use crate::relay::Relay;
-use crate::report::{CaseReport, Must};
+use crate::report::{CaseReport, Check, Must};
 use crate::stage::{Arena, Stage, as_it_is};
 
 const VICTIM: usize = 1;
@@ -39,6 +39,7 @@ pub(crate) async fn link(arena: &Arena, case: &str, wire: &'static str) -> Resul
     // What hedges are for shows beside the same without them.
     let without = far(arena, case, wire, false).await?;
     let mut report = far(arena, case, wire, true).await?;
+    let mut checks = Vec::new();
     let of_reads = |report: &CaseReport| {
         report.classes.iter().find(|(name, _)| name == READS).map(|(_, figures)| figures.clone())
     };
@@ -50,7 +51,14 @@ pub(crate) async fn link(arena: &Arena, case: &str, wire: &'static str) -> Resul
         ));
         report.classes.push(("reads, without hedging".to_owned(), without));
     }
-    report.checks.extend(without.checks);
+    for (what, report, must) in
+        [("hedges", &report, Must::AtLeast(1.0)), ("hedges, where they are off", &without, Must::AtMost(0.0))]
+    {
+        checks.push(Check::new(what, report.hedges, must));
+    }
+    let name = |check: Check| Check { what: format!("without hedging: {}", check.what), ..check };
+    checks.extend(without.checks.into_iter().map(name));
+    report.checks.extend(checks);
     Ok(report)
 }
 
@@ -83,7 +91,8 @@ async fn far(arena: &Arena, case: &str, wire: &'static str, hedging: bool) -> Re
     relay.delay(Duration::ZERO);
     let report = stage.close(&calls).await;
     drop(relay);
-    runtime.shutdown_background();
+    // Its port is needed again.
+    tokio::task::spawn_blocking(|| drop(runtime)).await?;
     report
 }
 

@@ -427,10 +427,10 @@ fn a_call_that_is_a_retry_already_gets_none() {
 
 #[test]
 fn a_call_earns_for_others_and_one_that_is_a_retry_pays() {
-    for (retry, left) in [(false, 21), (true, 0)] {
+    for (retry, left) in [(false, 70), (true, 49)] {
         let mut shared =
             Shared::new(BudgetLimits { percent: 2_000, per_second: 0, ..BudgetLimits::default() });
-        while shared.budget.left(Time::ZERO) > 1 {
+        while shared.budget.left(Time::ZERO) > 50 {
             shared.budget.retry(Time::ZERO, true).unwrap();
         }
         let deadline = Time::ZERO + DEADLINE;
@@ -454,14 +454,31 @@ fn a_call_that_is_a_retry_waits_for_the_budget_like_one_of_this_router() {
         deadline: Time::ZERO + DEADLINE,
     };
     let mut story = Story::on(terms);
-    while story.shared.budget.retry(Time::ZERO, true).is_ok() {}
+    while story.shared.budget.retry(Time::ZERO, false).is_ok() {}
     story.plans(&["a", "b"]);
-    assert!(story.starves() > Duration::ZERO);
+    assert!(story.starves() > Duration::ZERO, "it took what is kept for this router's own");
     story.shared = Shared::new(BudgetLimits::default());
     story.plans(&["a", "b"]);
     story.tries("a", Outcome::MaybeSent);
     assert_eq!((story.call.attempts(), story.call.retries()), (1, 0));
     story.ends(Verdict::Exhausted { last: Some(Outcome::MaybeSent) });
+}
+
+/// Or no caller could ever retry through a router that is told to retry nothing.
+#[test]
+fn where_the_budget_never_fills_again_a_call_that_is_a_retry_is_free() {
+    let terms = Terms {
+        access: Access::Read,
+        keyed: false,
+        retry: true,
+        started: Time::ZERO,
+        deadline: Time::ZERO + DEADLINE,
+    };
+    let mut story = Story::on(terms);
+    story.shared = Shared::new(BudgetLimits { percent: 0, per_second: 0, ..BudgetLimits::default() });
+    while story.shared.budget.retry(Time::ZERO, true).is_ok() {}
+    story.plans(&["a"]);
+    story.tries("a", Outcome::NotSent);
 }
 
 #[test]
