@@ -43,7 +43,7 @@ pub(crate) fn no_quota(run: u32) -> Option<String> {
 /// What the kernel must do.
 const KERNEL: &[(&str, &str)] = &[
     ("namespaces", "true"),
-    ("veth pairs", "ip link add a type veth peer name b"),
+    ("veth pairs", "ip link add one type veth peer name other"),
     (
         "nftables with numgen",
         "nft 'add table inet t; add chain inet t c; add rule inet t c numgen random mod 100 < 1 counter drop'",
