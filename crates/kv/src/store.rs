@@ -126,7 +126,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the last [`write`](Self::write) is not synced yet.
+    /// Whether the last [`write`](Self::write) that changed anything is not synced yet.
     #[must_use]
     pub fn is_floating(&self) -> bool {
         self.floating.load(Ordering::Acquire)
