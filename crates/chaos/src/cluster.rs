@@ -219,6 +219,13 @@ impl<'a> Cluster<'a> {
     }
 }
 
+/// What [`Cluster::table`] told of a space, so many epochs later.
+pub(crate) fn later(space: &Value, epochs: u64) -> Result<Value> {
+    let mut space = space.clone();
+    space["epoch"] = (space["epoch"].as_u64().context("no epoch")? + epochs).into();
+    Ok(space)
+}
+
 /// A node that a configuration may name, and that never runs.
 pub(crate) const NOBODY: &str = "nobody";
 

@@ -189,13 +189,13 @@ async fn run_cases(cli: &Cli, arena: &Arena, cases: &[&Case], out: &Path) -> Res
         cases: Vec::new(),
         backoff: Vec::new(),
     };
-    let all = report.planned;
     for wire in &cli.wire {
         for case in cases {
             let number = report.cases.len() + 1;
             say!(
-                "[{:>5.0?}] {number}/{all} {} on {}: {}",
+                "[{:>5.0?}] {number}/{} {} on {}: {}",
                 began.elapsed(),
+                report.planned,
                 case.name,
                 wire.as_str(),
                 case.what

@@ -307,7 +307,7 @@ impl Call {
         self.attempts
     }
 
-    /// Attempts so far that were paid for, hedges aside, and the first of a call that is a retry itself.
+    /// Attempts so far that were paid for, not counting hedges, nor the first attempt of a call that is a retry itself.
     #[must_use]
     pub const fn retries(&self) -> u32 {
         self.retries
@@ -436,14 +436,15 @@ fn pay(
     if pays {
         return shared.budget.retry(now, first);
     }
-    // A router that retries nothing itself adds nothing to what others retry.
-    if attempts == 0 && retry && shared.budget.refills() {
-        return shared.budget.retry(now, false);
+    if attempts > 0 {
+        return Ok(());
     }
-    if attempts == 0 && !retry {
+    if !retry {
         shared.budget.earn();
+        return Ok(());
     }
-    Ok(())
+    // A router that retries nothing itself adds nothing to what others retry.
+    if shared.budget.refills() { shared.budget.retry(now, false) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::time::sleep;
 
+use crate::cluster::later;
 use crate::figures::Figures;
 use crate::kv::{Asked, Ended, Kv};
 use crate::load::{Done, Entry, Offer, Spaces};
@@ -179,9 +180,8 @@ async fn replace(stage: &Stage<'_>, victim: usize) -> Result<Spaces> {
         if owners.primary == victim {
             owners.primary = owners.replicas.remove(0);
         }
-        let mut table = stage.cluster.table(name).await?;
+        let mut table = later(&stage.cluster.table(name).await?, 1)?;
         let id = |node: &usize| stage.cluster.nodes[*node].id.clone();
-        table["epoch"] = (table["epoch"].as_u64().context("no epoch")? + 1).into();
         table["primary"] = id(&owners.primary).into();
         table["replicas"] = owners.replicas.iter().map(id).collect();
         changed.push(table);

@@ -39,7 +39,6 @@ pub(crate) async fn link(arena: &Arena, case: &str, wire: &'static str) -> Resul
     // What hedges are for shows beside the same without them.
     let without = far(arena, case, wire, false).await?;
     let mut report = far(arena, case, wire, true).await?;
-    let mut checks = Vec::new();
     let of_reads = |report: &CaseReport| {
         report.classes.iter().find(|(name, _)| name == READS).map(|(_, figures)| figures.clone())
     };
@@ -51,14 +50,10 @@ pub(crate) async fn link(arena: &Arena, case: &str, wire: &'static str) -> Resul
         ));
         report.classes.push(("reads, without hedging".to_owned(), without));
     }
-    for (what, report, must) in
-        [("hedges", &report, Must::AtLeast(1.0)), ("hedges, where they are off", &without, Must::AtMost(0.0))]
-    {
-        checks.push(Check::new(what, report.hedges, must));
-    }
+    report.checks.push(Check::new("hedges", report.hedges, Must::AtLeast(1.0)));
+    report.checks.push(Check::new("hedges, where they are off", without.hedges, Must::AtMost(0.0)));
     let name = |check: Check| Check { what: format!("without hedging: {}", check.what), ..check };
-    checks.extend(without.checks.into_iter().map(name));
-    report.checks.extend(checks);
+    report.checks.extend(without.checks.into_iter().map(name));
     Ok(report)
 }
 

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::cluster::NOBODY;
+use crate::cluster::{NOBODY, later};
 use crate::figures::Figures;
 use crate::kv::Asked;
 use crate::load::{Done, Entry, Offer};
@@ -70,16 +70,13 @@ pub(crate) async fn failing_space(arena: &Arena, case: &str, wire: &'static str)
     let load = stage.load(offer)?;
     sleep(phase).await;
     let mended = stage.cluster.table(&stage.spaces.names[SPACE]).await?;
-    let mut failing = mended.clone();
-    failing["epoch"] = (mended["epoch"].as_u64().context("no epoch")? + 1).into();
+    let mut failing = later(&mended, 1)?;
     failing["primary"] = NOBODY.into();
     failing["replicas"] = serde_json::json!([]);
     stage.cluster.apply(&[failing], None).await?;
     let from = load.now();
     let calls = load.done().await?;
-    let mut back = mended.clone();
-    back["epoch"] = (mended["epoch"].as_u64().context("no epoch")? + 2).into();
-    stage.cluster.apply(&[back], None).await?;
+    stage.cluster.apply(&[later(&mended, 2)?], None).await?;
     let others = |since: Duration, until: Duration| {
         let among = |call: &&Done| call.space != SPACE && call.due >= since && call.due < until;
         Figures::of(calls.iter().filter(among).filter(|call| call.asked != Asked::UnkeyedWrite))

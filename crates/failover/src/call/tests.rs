@@ -23,6 +23,12 @@ impl Story {
         Self::on(Terms { access, keyed, retry: false, started: Time::ZERO, deadline: Time::ZERO + DEADLINE })
     }
 
+    /// A read that is somebody's retry already, or not.
+    fn of_read(retry: bool) -> Self {
+        let (started, deadline) = (Time::ZERO, Time::ZERO + DEADLINE);
+        Self::on(Terms { access: Access::Read, keyed: false, retry, started, deadline })
+    }
+
     fn on(terms: Terms) -> Self {
         let call = Call::new(Limits::default(), terms);
         let shared = Shared::new(BudgetLimits::default());
@@ -409,14 +415,7 @@ fn a_call_that_waits_for_the_budget_goes_on_once_there_is_a_token() {
 #[test]
 fn a_call_that_is_a_retry_already_gets_none() {
     for outcome in [Outcome::MaybeSent, Outcome::NotReady, Outcome::Overloaded, Outcome::Expired] {
-        let terms = Terms {
-            access: Access::Read,
-            keyed: false,
-            retry: true,
-            started: Time::ZERO,
-            deadline: Time::ZERO + DEADLINE,
-        };
-        let mut story = Story::on(terms).measured();
+        let mut story = Story::of_read(true).measured();
         story.plans(&["a", "b", "c"]);
         story.tries("a", Outcome::NotSent);
         assert_eq!(story.hedge_after(), None);
@@ -433,9 +432,7 @@ fn a_call_earns_for_others_and_one_that_is_a_retry_pays() {
         while shared.budget.left(Time::ZERO) > 50 {
             shared.budget.retry(Time::ZERO, true).unwrap();
         }
-        let deadline = Time::ZERO + DEADLINE;
-        let mut story =
-            Story::on(Terms { access: Access::Read, keyed: false, retry, started: Time::ZERO, deadline });
+        let mut story = Story::of_read(retry);
         story.shared = shared;
         story.plans(&["a"]);
         story.tries("a", Outcome::NotSent);
@@ -446,14 +443,7 @@ fn a_call_earns_for_others_and_one_that_is_a_retry_pays() {
 /// Else those who retry above a router that has spent its budget would add to what it adds itself.
 #[test]
 fn a_call_that_is_a_retry_waits_for_the_budget_like_one_of_this_router() {
-    let terms = Terms {
-        access: Access::Read,
-        keyed: false,
-        retry: true,
-        started: Time::ZERO,
-        deadline: Time::ZERO + DEADLINE,
-    };
-    let mut story = Story::on(terms);
+    let mut story = Story::of_read(true);
     while story.shared.budget.retry(Time::ZERO, false).is_ok() {}
     story.plans(&["a", "b"]);
     assert!(story.starves() > Duration::ZERO, "it took what is kept for this router's own");
@@ -467,14 +457,7 @@ fn a_call_that_is_a_retry_waits_for_the_budget_like_one_of_this_router() {
 /// Or no caller could ever retry through a router that is told to retry nothing.
 #[test]
 fn where_the_budget_never_fills_again_a_call_that_is_a_retry_is_free() {
-    let terms = Terms {
-        access: Access::Read,
-        keyed: false,
-        retry: true,
-        started: Time::ZERO,
-        deadline: Time::ZERO + DEADLINE,
-    };
-    let mut story = Story::on(terms);
+    let mut story = Story::of_read(true);
     story.shared = Shared::new(BudgetLimits { percent: 0, per_second: 0, ..BudgetLimits::default() });
     while story.shared.budget.retry(Time::ZERO, true).is_ok() {}
     story.plans(&["a"]);
