@@ -12,6 +12,8 @@ use futures_util::future::BoxFuture;
 use homing_transport::tls::Credentials;
 use homing_types::NodeId;
 
+pub use grpc::{EchoService, GrpcEcho};
+
 /// Why a bare wire could not be used, as its library says it.
 pub type BareError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -20,6 +22,8 @@ pub type BareError = Box<dyn std::error::Error + Send + Sync>;
 pub enum Bare {
     /// tonic's server and channel, with mutual TLS.
     Grpc,
+    /// The same without TLS.
+    GrpcPlain,
     /// quinn's endpoint with its own defaults, one stream a call.
     Quic,
 }
@@ -30,7 +34,7 @@ pub struct BareClient(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Grpc(grpc::Client),
+    Grpc(GrpcEcho<tonic::transport::Channel>),
     Quic(quic::Client),
 }
 
@@ -45,7 +49,8 @@ impl Bare {
         at: SocketAddr,
     ) -> Result<(SocketAddr, BoxFuture<'static, ()>), BareError> {
         match self {
-            Self::Grpc => grpc::serve(credentials, at).await,
+            Self::Grpc => grpc::serve(Some(credentials), at).await,
+            Self::GrpcPlain => grpc::serve(None, at).await,
             Self::Quic => quic::serve(credentials, at),
         }
     }
@@ -60,14 +65,29 @@ impl Bare {
         node: &NodeId,
         to: SocketAddr,
     ) -> Result<BareClient, BareError> {
+        let none = http::HeaderMap::new;
         Ok(BareClient(match self {
-            Self::Grpc => Kind::Grpc(grpc::Client::connect(credentials, node, to).await?),
+            Self::Grpc => Kind::Grpc(GrpcEcho::new(grpc::connect(credentials, node, to).await?, none())),
+            Self::GrpcPlain => Kind::Grpc(GrpcEcho::new(grpc::connect_plain(to).await?, none())),
             Self::Quic => Kind::Quic(quic::Client::connect(credentials, node, to).await?),
         }))
     }
 }
 
 impl BareClient {
+    /// A client over gRPC with mutual TLS of something that stands between, say a proxy: its requests bear these headers.
+    ///
+    /// # Errors
+    /// [`BareError`] if there is no connection.
+    pub async fn through(
+        credentials: &Credentials,
+        node: &NodeId,
+        to: SocketAddr,
+        headers: http::HeaderMap,
+    ) -> Result<Self, BareError> {
+        Ok(Self(Kind::Grpc(GrpcEcho::new(grpc::connect(credentials, node, to).await?, headers))))
+    }
+
     /// Sends bytes and waits until they are back.
     ///
     /// # Errors
@@ -115,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn each_wire_brings_back_what_was_sent() {
         let [server, client] = credentials();
-        for wire in [Bare::Grpc, Bare::Quic] {
+        for wire in [Bare::Grpc, Bare::GrpcPlain, Bare::Quic] {
             let (at, serving) = wire.serve(&server, "127.0.0.1:0".parse().unwrap()).await.unwrap();
             let serving = tokio::spawn(serving);
             let client = wire.connect(&client, server.node(), at).await.unwrap();

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `tidy`, `sim` and `chaos`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `sim`, `chaos` and `bench`.
 //!
 //! **Never knows** our crates: it reads manifests, `Cargo.lock`, sources and what cargo says of them, so
 //! that it builds in seconds and works while they don't compile.
@@ -52,6 +52,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure calls through Homing beside the bare wires: `cargo xtask bench --help` says more.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Go to the benchmark as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -59,14 +66,16 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Test { fast } => test::run(fast)?,
         Command::Tidy => tidy::run()?,
         Command::Sim { arguments } => return program("homing-sim", &arguments),
-        Command::Chaos { arguments } => {
-            // What it runs is built by itself, as a user builds it.
-            let built =
-                cargo::command(&["build", "--quiet", "--release", "--package", "homing-node"]).status()?;
-            return if built.success() { program("homing-chaos", &arguments) } else { Ok(ExitCode::FAILURE) };
-        }
+        Command::Chaos { arguments } => return beside_node("homing-chaos", &arguments),
+        Command::Bench { arguments } => return beside_node("homing-benches", &arguments),
     };
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs a program that runs the node: that is built by itself, as a user builds it.
+fn beside_node(package: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let built = cargo::command(&["build", "--quiet", "--release", "--package", "homing-node"]).status()?;
+    if built.success() { program(package, arguments) } else { Ok(ExitCode::FAILURE) }
 }
 
 /// Runs a program of its own, since this one knows none of our crates. It is built optimised: that is most of its speed.

@@ -24,39 +24,70 @@ use super::BareError;
 const ALPN: &[u8] = b"h2";
 const PATH: &str = "/bare.Echo/Echo";
 
+/// The longest message, in bytes.
+const LONGEST_MESSAGE: usize = 16 << 20;
+
 /// Connections whose handshake is done and that the server hasn't taken yet.
 const BACKLOG: usize = 16;
 
-#[derive(Clone)]
-pub(super) struct Client(tonic::client::Grpc<Channel>);
+/// Connects to the node, with mutual TLS.
+pub(super) async fn connect(
+    credentials: &Credentials,
+    node: &NodeId,
+    to: SocketAddr,
+) -> Result<Channel, BareError> {
+    let connector = TlsConnector::from(Arc::new(credentials.client_config(ALPN)?));
+    let name = credentials.server_name(node)?;
+    let endpoint = Endpoint::from_shared(format!("http://{}", credentials.cluster().dns_name(node)))?;
+    let dial = Dial(move |_: Uri| {
+        let (connector, name) = (connector.clone(), name.clone());
+        async move {
+            let tcp = TcpStream::connect(to).await?;
+            tcp.set_nodelay(true)?;
+            Ok::<_, io::Error>(TokioIo::new(connector.connect(name, tcp).await?))
+        }
+    });
+    Ok(endpoint.connect_with_connector(dial).await?)
+}
 
-impl Client {
-    pub(super) async fn connect(
-        credentials: &Credentials,
-        node: &NodeId,
-        to: SocketAddr,
-    ) -> Result<Self, BareError> {
-        let connector = TlsConnector::from(Arc::new(credentials.client_config(ALPN)?));
-        let name = credentials.server_name(node)?;
-        let endpoint = Endpoint::from_shared(format!("http://{}", credentials.cluster().dns_name(node)))?;
-        let dialled = endpoint
-            .connect_with_connector(Dial(move |_: Uri| {
-                let (connector, name) = (connector.clone(), name.clone());
-                async move {
-                    let tcp = TcpStream::connect(to).await?;
-                    tcp.set_nodelay(true)?;
-                    Ok::<_, io::Error>(TokioIo::new(connector.connect(name, tcp).await?))
-                }
-            }))
-            .await?;
-        Ok(Self(tonic::client::Grpc::new(dialled)))
+/// Connects without TLS.
+pub(super) async fn connect_plain(to: SocketAddr) -> Result<Channel, BareError> {
+    Ok(Endpoint::from_shared(format!("http://{to}"))?.tcp_nodelay(true).connect().await?)
+}
+
+/// Asks an echo over gRPC, through whatever brings its requests there: a channel of tonic's, or one of ours.
+#[derive(Debug, Clone)]
+pub struct GrpcEcho<S> {
+    client: tonic::client::Grpc<S>,
+    headers: http::HeaderMap,
+}
+
+impl<S> GrpcEcho<S>
+where
+    S: tonic::client::GrpcService<tonic::body::Body> + Clone,
+    S::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+    <S::ResponseBody as http_body::Body>::Error: Into<BareError> + Send,
+    S::Error: Into<BareError>,
+{
+    /// An echo through `channel`; each request bears these headers.
+    #[must_use]
+    pub fn new(channel: S, headers: http::HeaderMap) -> Self {
+        let longest = LONGEST_MESSAGE;
+        let client = tonic::client::Grpc::new(channel).max_decoding_message_size(longest);
+        Self { client, headers }
     }
 
-    pub(super) async fn echo(&self, bytes: Bytes) -> Result<Bytes, BareError> {
-        let mut client = self.0.clone();
-        client.ready().await?;
+    /// Sends bytes and returns what came back.
+    ///
+    /// # Errors
+    /// [`BareError`] as tonic says it.
+    pub async fn echo(&self, bytes: Bytes) -> Result<Bytes, BareError> {
+        let mut client = self.client.clone();
+        client.ready().await.map_err(Into::into)?;
         let path = http::uri::PathAndQuery::from_static(PATH);
-        Ok(client.unary(Request::new(bytes), path, Raw).await?.into_inner())
+        let metadata = tonic::metadata::MetadataMap::from_headers(self.headers.clone());
+        let request = Request::from_parts(metadata, tonic::Extensions::default(), bytes);
+        Ok(client.unary(request, path, Raw).await?.into_inner())
     }
 }
 
@@ -82,14 +113,19 @@ where
     }
 }
 
-/// The address that was bound, and what serves it.
+/// The address that was bound, and what serves it: with mutual TLS, or without any.
 pub(super) async fn serve(
-    credentials: &Credentials,
+    credentials: Option<&Credentials>,
     at: SocketAddr,
 ) -> Result<(SocketAddr, BoxFuture<'static, ()>), BareError> {
-    let acceptor = TlsAcceptor::from(Arc::new(credentials.server_config(ALPN)?));
     let listener = TcpListener::bind(at).await?;
     let bound = listener.local_addr()?;
+    let Some(credentials) = credentials else {
+        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        let serving = Server::builder().serve_with_incoming(EchoService, incoming);
+        return Ok((bound, Box::pin(async { drop(serving.await) })));
+    };
+    let acceptor = TlsAcceptor::from(Arc::new(credentials.server_config(ALPN)?));
     let (secured, mut incoming) = mpsc::channel(BACKLOG);
     let accepting = async move {
         while let Ok((tcp, _)) = listener.accept().await {
@@ -115,14 +151,19 @@ pub(super) async fn serve(
     ))
 }
 
-#[derive(Clone)]
-struct EchoService;
+/// The echo, as a service of tonic's.
+#[derive(Debug, Clone, Copy)]
+pub struct EchoService;
 
 impl NamedService for EchoService {
     const NAME: &'static str = "bare.Echo";
 }
 
-impl Service<http::Request<tonic::body::Body>> for EchoService {
+impl<B> Service<http::Request<B>> for EchoService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BareError> + Send,
+{
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -131,8 +172,11 @@ impl Service<http::Request<tonic::body::Body>> for EchoService {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        Box::pin(async { Ok(tonic::server::Grpc::new(Raw).unary(Echo, request).await) })
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        Box::pin(async {
+            let mut grpc = tonic::server::Grpc::new(Raw).max_decoding_message_size(LONGEST_MESSAGE);
+            Ok(grpc.unary(Echo, request).await)
+        })
     }
 }
 

@@ -301,6 +301,13 @@ impl Node<'_> {
         timeout(within, self.admin("/live")).await.is_ok_and(|said| said.is_ok())
     }
 
+    /// Lets a process go on that was to stand still, and tells whether it did.
+    pub(crate) async fn go_on(&self) -> Result<bool> {
+        let stood_still = !self.moves(Duration::from_secs(1)).await;
+        self.signal("-CONT")?;
+        Ok(stood_still)
+    }
+
     /// Waits until the process answers its operator.
     pub(crate) async fn lives(&self) -> Result<()> {
         let started = Instant::now();

@@ -233,14 +233,15 @@ async fn drive(
     let entries: Vec<_> =
         spaces.owners.iter().map(|owners| offer.entry.nodes(clients.len(), owners)).collect();
     let (mut calls, mut done) = (JoinSet::new(), Vec::new());
+    // The same in each run: what is asked is mixed, so that each space and each entry gets some of all.
+    let mut mix = homing_benches::Rng::new(0);
     let mut due = Duration::ZERO;
     for i in 0_usize.. {
         if due >= offer.lasts || controls.stopped.load(Ordering::Relaxed) {
             break;
         }
         sleep_until(began + due).await;
-        // What is asked is mixed, so that each space and each entry gets some of all.
-        let asked = match (mix(i as u64) % 100) as u32 {
+        let asked = match mix.below(100) {
             number if number < offer.reads => Asked::Read,
             number if number < offer.reads + offer.unkeyed => Asked::UnkeyedWrite,
             _ => Asked::Write,
@@ -280,12 +281,4 @@ async fn drive(
     }
     done.sort_by_key(|call| call.due);
     done
-}
-
-/// splitmix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-const fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

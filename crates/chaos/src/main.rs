@@ -32,12 +32,14 @@ mod sandbox;
 mod stage;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::cases::{CASES, Case};
 use crate::cluster::Hosts;
@@ -190,6 +192,7 @@ async fn run_cases(cli: &Cli, arena: &Arena, cases: &[&Case], out: &Path) -> Res
         backoff: Vec::new(),
     };
     for wire in &cli.wire {
+        report.backoff.push((wire.as_str(), Gaps::default().law()));
         for case in cases {
             let number = report.cases.len() + 1;
             say!(
@@ -201,17 +204,31 @@ async fn run_cases(cli: &Cli, arena: &Arena, cases: &[&Case], out: &Path) -> Res
                 case.what
             );
             // One that breaks off is a failure; the others are run all the same.
-            let ended = case.run(arena, wire.as_str()).await;
+            let ended = with_progress(case.run(arena, wire.as_str())).await;
             let ended = ended.unwrap_or_else(|error| CaseReport::broken(case.name, wire.as_str(), &error));
             say!("{}", page::told(&ended, cli.quick));
             report.cases.push(ended);
+            if let Some((_, law)) = report.backoff.last_mut() {
+                *law = arena.gaps.lock().law();
+            }
             report.seconds = began.elapsed().as_secs_f64();
             // Who ends the run has what it has found until then.
             page::write(&report, out)?;
         }
-        let gaps = std::mem::take(&mut *arena.gaps.lock());
-        report.backoff.push((wire.as_str(), gaps.law()));
+        *arena.gaps.lock() = Gaps::default();
     }
-    page::write(&report, out)?;
     Ok(report)
+}
+
+/// Tells now and then that a case goes on.
+async fn with_progress<T>(case: impl Future<Output = T>) -> T {
+    const EACH: Duration = Duration::from_secs(20);
+    let began = Instant::now();
+    let mut case = pin!(case);
+    loop {
+        match timeout(EACH, &mut case).await {
+            Ok(ended) => return ended,
+            Err(_) => say!("    {:.0?} so far", began.elapsed()),
+        }
+    }
 }

@@ -1,12 +1,11 @@
 //! The report for people: lines while it runs, Markdown, and a page with pictures that needs no network.
 
-mod picture;
-
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
+use homing_benches::Chart;
 
 use crate::report::{CaseReport, Check, Report};
 
@@ -15,8 +14,16 @@ pub(crate) fn write(report: &Report, out: &Path) -> Result<()> {
     fs::create_dir_all(out)?;
     fs::write(out.join("report.json"), serde_json::to_string_pretty(report)?)?;
     fs::write(out.join("report.md"), markdown(report))?;
-    fs::write(out.join("report.html"), picture::page(report, &markdown(report)))?;
+    let charts: Vec<_> =
+        report.cases.iter().filter(|case| case.case.starts_with("loss-")).map(chart).collect();
+    fs::write(out.join("report.html"), homing_benches::page("Homing: chaos", &markdown(report), &charts))?;
     Ok(())
+}
+
+/// Latencies under this loss, beside the bare wire's.
+fn chart(case: &CaseReport) -> Chart {
+    let lines = case.classes.iter().take(3).map(|(name, figures)| (name.clone(), figures.curve.clone()));
+    Chart { title: format!("{} on {}", case.case, case.wire), lines: lines.collect() }
 }
 
 /// A case that has just ended.

@@ -1,8 +1,9 @@
-//! Connections to peers: several for payload and one for control each, dialled one at a time.
+//! Connections to peers: several for payload and several for control each, dialled one at a time.
 //!
-//! HTTP/2 stacks serialise on one lock a connection, so several carry more (grpc-rust#607); a control connection
-//! of its own keeps direct messages from queueing behind payload. No lock is held while a dial is under way:
-//! requests wait for the dial itself, and only if there is no other connection.
+//! HTTP/2 stacks serialise on one lock a connection, so several carry more (grpc-rust#607), and what TCP lost on one holds
+//! up that one alone: a request takes the connection on which the fewest wait. Control connections of their own keep
+//! direct messages from queueing behind payload. No lock is held while a dial is under way: requests wait for the dial
+//! itself, and only if there is no other connection.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use crate::flight::{Flight, Flights};
 /// How a [`Pool`] behaves.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// Payload connections a peer, at least 1. More carry more calls in flight, for more memory and handshakes.
+    /// Connections a peer for payload, and as many for control; at least 1. More carry more calls in flight, for more memory
+    /// and handshakes.
     pub connections: usize,
     /// For how long a peer that failed stands at the back of plans before it is probed again.
     pub suspicion: Duration,
@@ -52,13 +54,23 @@ struct Wire {
 
 type Dialled = Result<Arc<Pooled>, SendError>;
 
-/// A connection, and how many attempts in a row had no reply on it.
+/// A connection, how many attempts wait on it, and how many in a row had no reply.
 struct Pooled {
     connection: Arc<dyn Connection>,
+    waiting: AtomicU32,
     unanswered: AtomicU32,
 }
 
 impl Pooled {
+    fn new(connection: Arc<dyn Connection>) -> Self {
+        Self { connection, waiting: AtomicU32::new(0), unanswered: AtomicU32::new(0) }
+    }
+
+    /// How many replies are due on it: those that nobody waits for any more are, too, as long as none comes.
+    fn due(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed).saturating_add(self.unanswered.load(Ordering::Relaxed))
+    }
+
     /// Whether nothing seems to move on it.
     fn is_doubted(&self, stuck_after: u32) -> bool {
         self.unanswered.load(Ordering::Relaxed) >= stuck_after
@@ -84,17 +96,17 @@ impl PeerState {
         }
     }
 
-    /// An open connection in turn, and how many there are without those in doubt: one of these is better than none. Closed
-    /// ones are dropped on the way.
+    /// The open connection with the fewest replies due, in turn among equals, and how many there are without those in
+    /// doubt: one of these is better than none. Closed ones are dropped on the way.
     fn pick(&self, lane: Lane, stuck_after: u32) -> (Option<Arc<Pooled>>, usize) {
         let mut open = self.lane(lane).lock();
         open.retain(|pooled| pooled.connection.is_open());
-        // Those in doubt last.
-        open.sort_by_key(|pooled| pooled.is_doubted(stuck_after));
         let sound = open.iter().filter(|pooled| !pooled.is_doubted(stuck_after)).count();
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let among = if sound > 0 { sound } else { open.len() };
-        (turn.checked_rem(among).map(|index| Arc::clone(&open[index])), sound)
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(open.len()).unwrap_or(0);
+        let (first, last) = open.split_at(turn);
+        let least =
+            last.iter().chain(first).min_by_key(|pooled| (pooled.is_doubted(stuck_after), pooled.due()));
+        (least.map(Arc::clone), sound)
     }
 }
 
@@ -134,8 +146,7 @@ impl Pool {
         if let Some(wire) = self.wires.get(node.wire.as_str()) {
             wire.counters.sent.increment(1);
         }
-        let since = Instant::now();
-        let mut waiting = Waiting { pool: self, node, lane, pooled: &pooled, since, over: false };
+        let mut waiting = Waiting::new(self, node, lane, &pooled);
         let result = tokio::time::timeout_at(reply_by, pooled.connection.send(head, request))
             .await
             .unwrap_or_else(|_| Err(reply_timed_out(node)));
@@ -187,7 +198,7 @@ impl Pool {
     async fn connection(self: &Arc<Self>, node: &Node, lane: Lane) -> Dialled {
         let (open, count) = self.peer(&node.id).pick(lane, self.options.stuck_after);
         if let Some(pooled) = open {
-            if count < self.wanted(lane) && !self.failed_lately(&node.id) {
+            if count < self.wanted() && !self.failed_lately(&node.id) {
                 drop(self.dial(node, lane));
             }
             return Ok(pooled);
@@ -201,12 +212,9 @@ impl Pool {
         }
     }
 
-    /// How many connections a peer is to have.
-    fn wanted(&self, lane: Lane) -> usize {
-        match lane {
-            Lane::Payload => self.options.connections.max(1),
-            Lane::Control => 1,
-        }
+    /// How many connections a peer is to have for each lane.
+    fn wanted(&self) -> usize {
+        self.options.connections.max(1)
     }
 
     /// Starts a dial, or joins the one under way.
@@ -224,7 +232,7 @@ impl Pool {
         let stuck_after = self.options.stuck_after;
         let dialled = match state.pick(lane, stuck_after) {
             // Who found none just before the last dial ended needs no other.
-            (Some(open), count) if count >= self.wanted(lane) => Ok(open),
+            (Some(open), count) if count >= self.wanted() => Ok(open),
             _ => self.connect(&peer, wire, lane).await.inspect(|pooled| {
                 let mut open = state.lane(lane).lock();
                 let before = open.len();
@@ -261,7 +269,7 @@ impl Pool {
         let dialled = wire.transport.dial(peer, lane).await;
         let counter = if dialled.is_ok() { &wire.counters.dialled } else { &wire.counters.dial_failed };
         counter.increment(1);
-        dialled.map(|connection| Arc::new(Pooled { connection, unanswered: AtomicU32::new(0) }))
+        dialled.map(|connection| Arc::new(Pooled::new(connection)))
     }
 
     fn suspect(&self, node: &NodeId) {
@@ -290,8 +298,16 @@ struct Waiting<'a> {
 /// What a connection that works answers within, unless the service is slow: callers may be in more of a hurry.
 const FAIR_TIME: Duration = Duration::from_millis(500);
 
+impl<'a> Waiting<'a> {
+    fn new(pool: &'a Arc<Pool>, node: &'a Node, lane: Lane, pooled: &'a Arc<Pooled>) -> Self {
+        pooled.waiting.fetch_add(1, Ordering::Relaxed);
+        Self { pool, node, lane, pooled, since: Instant::now(), over: false }
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.pooled.waiting.fetch_sub(1, Ordering::Relaxed);
         if !self.over && self.since.elapsed() >= FAIR_TIME {
             self.pool.unanswered(self.node, self.lane, self.pooled);
         }
@@ -314,7 +330,9 @@ fn dial_timed_out(node: &Node) -> SendError {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::sync::atomic::AtomicBool;
+    use std::task::Poll;
 
     use homing_transport::{BoxFuture, Kind, Sent};
     use homing_types::Locality;
@@ -395,6 +413,37 @@ mod tests {
         wire.lost.store(true, Ordering::Relaxed);
         pool.dial(&node, Lane::Payload).await;
         assert_eq!(wire.dials.load(Ordering::Relaxed), 4);
+    }
+
+    /// What TCP lost on one connection holds up that one alone.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_takes_the_connection_on_which_the_fewest_wait() {
+        let (node, wire) = (node(), Idle::default());
+        let pool = Arc::new(Pool::new(vec![Arc::new(wire)], PoolOptions::default()));
+        for _ in 0..2 {
+            assert!(matches!(pool.dial(&node, Lane::Payload).await, Some(Ok(_))));
+        }
+        let peer = pool.peer(&node.id);
+        let open = peer.payload.lock().clone();
+        let waiting = || open.iter().map(|pooled| pooled.waiting.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let send = || {
+            let head = Head::of(Kind::Direct(node.id.clone()));
+            let reply_by = Instant::now() + 2 * FAIR_TIME;
+            let sending = pool.send(&node, Lane::Payload, head, http::Request::new(Body::empty()), reply_by);
+            tokio::time::timeout(FAIR_TIME, sending)
+        };
+        futures_util::future::join_all((0..4).map(|_| send())).await;
+        assert_eq!(waiting(), [0, 0], "nobody waits any more");
+        assert_eq!([2, 2], [0, 1].map(|i: usize| open[i].unanswered.load(Ordering::Relaxed)));
+
+        open[0].waiting.store(1, Ordering::Relaxed);
+        let mut sends = [(); 2].map(|()| Box::pin(send()));
+        for (i, at) in [[1, 1], [2, 1]].into_iter().enumerate() {
+            let begun = poll_fn(|cx| Poll::Ready(sends[i].as_mut().poll(cx).is_pending()));
+            assert!(begun.await);
+            let now = waiting();
+            assert!(now == at || i == 1 && now == [1, 2], "{now:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

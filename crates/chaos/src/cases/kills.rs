@@ -90,8 +90,7 @@ pub(crate) async fn pause(arena: &Arena, case: &str, wire: &'static str) -> Resu
     sleep(before).await;
     stage.cluster.nodes[VICTIM].signal("-STOP")?;
     sleep(during).await;
-    let stood_still = !stage.cluster.nodes[VICTIM].moves(Duration::from_secs(1)).await;
-    stage.cluster.nodes[VICTIM].signal("-CONT")?;
+    let stood_still = stage.cluster.nodes[VICTIM].go_on().await?;
     let again = load.now() + Duration::from_secs(5);
     let calls = load.done().await?;
     stage.judge_without(VICTIM, &calls);
@@ -128,8 +127,7 @@ pub(crate) async fn replaced(arena: &Arena, case: &str, wire: &'static str) -> R
         (0..spaces.names.len()).filter(was_primary).map(|space| spaces.names[space].clone()).collect();
     spaces.write_all(&stage.cluster, MOVED).await?;
     sleep(during.saturating_sub(load.now() - replaced)).await;
-    let stood_still = !stage.cluster.nodes[VICTIM].moves(Duration::from_secs(1)).await;
-    stage.cluster.nodes[VICTIM].signal("-CONT")?;
+    let stood_still = stage.cluster.nodes[VICTIM].go_on().await?;
     let again = load.now();
     // It has not been told: it learns from those whom it asks.
     let through_it = stage.load(Offer { entry: Entry::Only(VICTIM), lasts: after, ..offer })?;

@@ -106,7 +106,7 @@ pub(crate) struct LimitsFile {
     pub(crate) max_handshakes: usize,
     /// Connections from clients.
     pub(crate) max_client_connections: usize,
-    /// Payload connections to each peer.
+    /// Connections to each peer for payload, and as many for control.
     pub(crate) connections_per_peer: usize,
     /// The deadline of a call that brings none, in milliseconds.
     pub(crate) deadline_ms: u64,

@@ -1,0 +1,111 @@
+//! What is called: an echo of one kind, in a process of its own, until its standard input ends.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow, bail};
+use bytes::Bytes;
+use homing::tls::Credentials;
+use homing::{Body, BoxFuture, Declined, Granted, HttpService, Service, Wire};
+use homing_benches::{Bare, EchoService};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+use crate::credentials::{self, OWNER};
+use crate::nodes;
+
+/// Serves, says where on standard output, and ends with standard input.
+pub(crate) async fn run(kind: &str, folder: &Path) -> Result<()> {
+    let credentials = credentials::read(folder, OWNER)?;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let at = match kind {
+        "tcp" => tcp(any).await?,
+        "udp" => udp(any).await?,
+        "tonic-plain" => bare(Bare::GrpcPlain, &credentials, any).await?,
+        "tonic" => bare(Bare::Grpc, &credentials, any).await?,
+        "quinn" => bare(Bare::Quic, &credentials, any).await?,
+        "homing-grpc" => node(Wire::Grpc, credentials, Arc::new(HttpService::new(EchoService))).await?,
+        "homing-quic" => node(Wire::Quic, credentials, Arc::new(RawEcho)).await?,
+        _ => bail!("there is no echo called {kind}"),
+    };
+    {
+        use std::io::Write as _;
+        let mut out = std::io::stdout();
+        writeln!(out, "{at}")?;
+        out.flush()?;
+    }
+    tokio::task::spawn_blocking(|| {
+        let mut unread = [0; 64];
+        while std::io::stdin().read(&mut unread).is_ok_and(|read| read > 0) {}
+    })
+    .await?;
+    Ok(())
+}
+
+async fn bare(wire: Bare, credentials: &Credentials, at: SocketAddr) -> Result<String> {
+    let (at, serving) = wire.serve(credentials, at).await.map_err(|error| anyhow!("{error}"))?;
+    tokio::spawn(serving);
+    Ok(at.to_string())
+}
+
+/// Our node, which owns every space.
+async fn node(wire: Wire, credentials: Arc<Credentials>, service: Arc<dyn Service>) -> Result<String> {
+    let node = nodes::owner(wire, credentials, service).await?;
+    let at = node.address();
+    // It serves for as long as this process runs.
+    std::mem::forget(node);
+    Ok(at)
+}
+
+/// Each message is its length, four bytes, and itself; and so is its answer.
+async fn tcp(at: SocketAddr) -> Result<String> {
+    let listener = TcpListener::bind(at).await?;
+    let at = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                stream.set_nodelay(true)?;
+                let (read, mut write) = stream.split();
+                let mut read = tokio::io::BufReader::with_capacity(64 << 10, read);
+                let mut message = Vec::new();
+                loop {
+                    let length = read.read_u32().await?;
+                    message.resize(4 + length as usize, 0);
+                    message[..4].copy_from_slice(&length.to_be_bytes());
+                    read.read_exact(&mut message[4..]).await?;
+                    write.write_all(&message).await?;
+                }
+                #[allow(unreachable_code)]
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    Ok(at.to_string())
+}
+
+async fn udp(at: SocketAddr) -> Result<String> {
+    let socket = UdpSocket::bind(at).await?;
+    let at = socket.local_addr()?;
+    tokio::spawn(async move {
+        let mut datagram = vec![0; 64 << 10];
+        while let Ok((length, from)) = socket.recv_from(&mut datagram).await {
+            let _ = socket.send_to(&datagram[..length], from).await;
+        }
+    });
+    Ok(at.to_string())
+}
+
+/// An echo without gRPC above it.
+pub(crate) struct RawEcho;
+
+impl Service for RawEcho {
+    fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
+        Box::pin(async move {
+            let bytes = granted.request.into_body().collect().await.map(|body| body.to_bytes());
+            Ok(http::Response::new(Body::from(bytes.unwrap_or_else(|_| Bytes::new()))))
+        })
+    }
+}
