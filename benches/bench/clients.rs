@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
-use homing::headers;
+use homing::{Wire, headers};
 use homing_benches::{Bare, BareClient};
 use http::{HeaderMap, HeaderValue};
 
 use crate::contestants::{Contestant, Ground};
-use crate::credentials::{OWNER, node};
+use crate::credentials::owner;
 
 /// The clients of one contestant.
 pub(crate) enum Clients {
@@ -26,51 +26,57 @@ pub(crate) enum Clients {
     Router(router::Client),
 }
 
-/// Of which space all calls are.
-const SPACE: &str = "bench";
-
-/// What a caller says to a node with its headers.
-pub(crate) fn asks() -> HeaderMap {
-    let [space, access] = [SPACE, "read"].map(HeaderValue::from_static);
-    HeaderMap::from_iter([(headers::SPACE, space), (headers::ACCESS, access)])
+/// What a caller says to a node with its headers: a read of the `number`th space.
+fn asks(number: usize) -> HeaderMap {
+    let space = HeaderValue::from_str(&format!("bench-{number}")).expect("letters and digits");
+    HeaderMap::from_iter([(headers::SPACE, space), (headers::ACCESS, HeaderValue::from_static("read"))])
 }
 
 impl Clients {
-    /// Connects to what listens there.
-    pub(crate) async fn connect(contestant: Contestant, ground: &Ground, at: SocketAddr) -> Result<Self> {
+    /// Connects to what listens there, for calls to so many spaces.
+    pub(crate) async fn connect(
+        contestant: Contestant,
+        ground: &Ground,
+        at: &[SocketAddr],
+        spaces: usize,
+    ) -> Result<Self> {
         let Ground { credentials, connections, .. } = ground;
-        let owner = node(OWNER)?;
-        let bare = async |wire: Bare| {
-            let mut clients = Vec::new();
-            for _ in 0..*connections {
-                clients.push(wire.connect(credentials, &owner, at).await.map_err(explain)?);
-            }
-            Ok::<_, anyhow::Error>(Self::Bare(clients))
-        };
-        match contestant {
-            Contestant::Tcp => Ok(Self::Tcp(tcp::Client::connect(at, *connections).await?)),
-            Contestant::Udp => Ok(Self::Udp(udp::Client::connect(at, *connections).await?)),
-            Contestant::TonicPlain => bare(Bare::GrpcPlain).await,
-            Contestant::Tonic => bare(Bare::Grpc).await,
-            Contestant::Quinn => bare(Bare::Quic).await,
-            Contestant::RouterGrpc | Contestant::RouterQuic => {
-                let grpc = contestant == Contestant::RouterGrpc;
-                let client = router::Client::start(grpc, Arc::clone(credentials), at, *connections);
-                Ok(Self::Router(client.await?))
-            }
-            Contestant::RouterInPlace => {
-                Ok(Self::Router(router::Client::in_place(Arc::clone(credentials)).await?))
-            }
-            Contestant::InProcess => Ok(Self::InProcess(local::Client::new())),
-            Contestant::Hop | Contestant::Envoy | Contestant::Haproxy | Contestant::Nginx => {
+        let asks: Vec<_> = (0..spaces).map(asks).collect();
+        let credentials = Arc::clone(credentials);
+        Ok(match contestant {
+            Contestant::Tcp => Self::Tcp(tcp::Client::connect(at[0], *connections).await?),
+            Contestant::Udp => Self::Udp(udp::Client::connect(at[0], *connections).await?),
+            Contestant::TonicPlain | Contestant::Tonic | Contestant::Quinn => {
+                let wire = match contestant {
+                    Contestant::Quinn => Bare::Quic,
+                    Contestant::Tonic => Bare::Grpc,
+                    _ => Bare::GrpcPlain,
+                };
                 let mut clients = Vec::new();
+                // One after another to each owner, so that calls in turn go to all of them.
                 for _ in 0..*connections {
-                    let through = BareClient::through(credentials, &owner, at, asks());
+                    for (number, at) in at.iter().enumerate() {
+                        let connected = wire.connect(&credentials, &owner(number)?, *at).await;
+                        clients.push(connected.map_err(explain)?);
+                    }
+                }
+                Self::Bare(clients)
+            }
+            Contestant::RouterGrpc | Contestant::RouterQuic => {
+                let wire = if contestant == Contestant::RouterGrpc { Wire::Grpc } else { Wire::Quic };
+                Self::Router(router::Client::start(wire, credentials, at, *connections, asks).await?)
+            }
+            Contestant::RouterInPlace => Self::Router(router::Client::in_place(credentials, asks).await?),
+            Contestant::InProcess => Self::InProcess(local::Client::new()),
+            Contestant::Hop | Contestant::Envoy | Contestant::Haproxy | Contestant::Nginx => {
+                let (mut clients, owner) = (Vec::new(), owner(0)?);
+                for _ in 0..*connections {
+                    let through = BareClient::through(&credentials, &owner, at[0], asks[0].clone());
                     clients.push(through.await.map_err(explain)?);
                 }
-                Ok(Self::Bare(clients))
+                Self::Bare(clients)
             }
-        }
+        })
     }
 
     /// One call: the `turn`th, so that all connections have as many.
@@ -80,7 +86,7 @@ impl Clients {
             Self::Udp(clients) => clients[turn % clients.len()].echo(bytes).await,
             Self::Bare(clients) => clients[turn % clients.len()].echo(bytes.clone()).await.map_err(explain),
             Self::InProcess(client) => same(client.echo(bytes.clone()).await?, bytes),
-            Self::Router(client) => same(client.echo(bytes.clone()).await?, bytes),
+            Self::Router(client) => same(client.echo(bytes.clone(), turn).await?, bytes),
         }
     }
 }

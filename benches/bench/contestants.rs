@@ -10,6 +10,7 @@ use homing::tls::Credentials;
 use crate::clients::Clients;
 use crate::foreign;
 use crate::process::Process;
+use crate::scenarios::Scenario;
 
 /// Somebody who brings a call to an echo and back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,7 +113,8 @@ pub(crate) struct Ready {
     pub(crate) clients: Arc<Clients>,
     /// Its processes beside this one.
     pub(crate) processes: Vec<Process>,
-    at: SocketAddr,
+    at: Vec<SocketAddr>,
+    spaces: usize,
 }
 
 impl Ready {
@@ -120,11 +122,15 @@ impl Ready {
     ///
     /// # Errors
     /// What it could not do; `Ok(None)` if it is not installed here.
-    pub(crate) async fn start(contestant: Contestant, ground: &Ground) -> Result<Option<Self>> {
-        let echo = |kind: &'static str| Process::serve(kind, &ground.folder);
+    pub(crate) async fn start(
+        contestant: Contestant,
+        scenario: &Scenario,
+        ground: &Ground,
+    ) -> Result<Option<Self>> {
+        let echo = |kind: &'static str, number| Process::serve(kind, &ground.folder, number);
         let mut processes = Vec::new();
         let at = match contestant {
-            Contestant::InProcess | Contestant::RouterInPlace => SocketAddr::from(([127, 0, 0, 1], 0)),
+            Contestant::InProcess | Contestant::RouterInPlace => Vec::new(),
             Contestant::Tcp
             | Contestant::Udp
             | Contestant::TonicPlain
@@ -132,30 +138,35 @@ impl Ready {
             | Contestant::Quinn
             | Contestant::RouterGrpc
             | Contestant::RouterQuic => {
-                let (process, at) = echo(contestant.name()).await?;
-                processes.push(process);
-                at
+                let mut all = Vec::new();
+                for number in 0..scenario.owners {
+                    let (process, at) = echo(contestant.name(), number).await?;
+                    processes.push(process);
+                    all.push(at);
+                }
+                all
             }
             Contestant::Hop => {
-                let (service, beside) = echo(Contestant::TonicPlain.name()).await?;
+                let (service, beside) = echo(Contestant::TonicPlain.name(), 0).await?;
                 let (node, at) = Process::node(&ground.node, &ground.folder, beside).await?;
                 processes.extend([service, node]);
-                at
+                vec![at]
             }
             Contestant::Envoy | Contestant::Haproxy | Contestant::Nginx => {
                 let Some(proxy) = foreign::installed(contestant) else { return Ok(None) };
-                let (service, beside) = echo(Contestant::TonicPlain.name()).await?;
+                let (service, beside) = echo(Contestant::TonicPlain.name(), 0).await?;
                 let (proxy, at) = foreign::start(contestant, &proxy, &ground.folder, beside).await?;
                 processes.extend([service, proxy]);
-                at
+                vec![at]
             }
         };
-        let clients = Arc::new(Clients::connect(contestant, ground, at).await?);
-        Ok(Some(Self { contestant, clients, processes, at }))
+        let clients = Arc::new(Clients::connect(contestant, ground, &at, scenario.spaces).await?);
+        Ok(Some(Self { contestant, clients, processes, at, spaces: scenario.spaces }))
     }
 
     /// Another client, which has no connection yet.
     pub(crate) async fn fresh(&self, ground: &Ground) -> Result<Clients> {
-        Clients::connect(self.contestant, &Ground { connections: 1, ..ground.clone() }, self.at).await
+        let ground = Ground { connections: 1, ..ground.clone() };
+        Clients::connect(self.contestant, &ground, &self.at, self.spaces).await
     }
 }

@@ -10,9 +10,16 @@ use homing::NodeId;
 use homing::ca::{CertificateAuthority, Validity};
 use homing::tls::{ClusterName, Credentials};
 
-/// Who calls, and who is called.
+/// Who calls.
 pub(crate) const CALLER: &str = "caller";
-pub(crate) const OWNER: &str = "owner";
+
+/// How many are called at most.
+pub(crate) const OWNERS: usize = 5;
+
+/// Who is called.
+pub(crate) fn owner(number: usize) -> Result<NodeId> {
+    node(&format!("owner-{number}"))
+}
 
 /// The cluster whose certificates they are.
 pub(crate) const CLUSTER: &str = "bench.local";
@@ -21,15 +28,16 @@ pub(crate) fn node(id: &str) -> Result<NodeId> {
     Ok(NodeId::new(id)?)
 }
 
-/// Writes the certificates of both into a folder.
+/// Writes the certificates of all into a folder.
 pub(crate) fn write(folder: &Path) -> Result<()> {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let now = std::time::UNIX_EPOCH + homing_benches::since_epoch();
     let validity = Validity { from: now - DAY, until: now + DAY };
     let ca = CertificateAuthority::create(CLUSTER.parse()?, validity)?;
     fs::write(folder.join("ca.pem"), ca.certificate_pem())?;
-    for id in [CALLER, OWNER] {
-        let issued = ca.issue(&node(id)?, validity)?;
+    for id in (0..OWNERS).map(owner).chain([node(CALLER)]) {
+        let id = id?;
+        let issued = ca.issue(&id, validity)?;
         fs::write(folder.join(format!("{id}.pem")), &issued.certificate_pem)?;
         fs::write(folder.join(format!("{id}.key")), &issued.key_pem)?;
     }
@@ -37,7 +45,7 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
 }
 
 /// What one of them proves itself with.
-pub(crate) fn read(folder: &Path, id: &str) -> Result<Arc<Credentials>> {
+pub(crate) fn read(folder: &Path, id: &NodeId) -> Result<Arc<Credentials>> {
     let read = |name: String| {
         let path = folder.join(name);
         fs::read(&path).with_context(|| format!("can't read {}", path.display()))
@@ -46,5 +54,5 @@ pub(crate) fn read(folder: &Path, id: &str) -> Result<Arc<Credentials>> {
         (read("ca.pem".into())?, read(format!("{id}.pem"))?, read(format!("{id}.key"))?);
     let cluster: ClusterName = CLUSTER.parse()?;
     let now = homing_benches::since_epoch();
-    Ok(Arc::new(Credentials::from_pem(cluster, node(id)?, &ca, &certificate, &key, now)?))
+    Ok(Arc::new(Credentials::from_pem(cluster, id.clone(), &ca, &certificate, &key, now)?))
 }

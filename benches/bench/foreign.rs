@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::contestants::Contestant;
-use crate::credentials::OWNER;
+use crate::credentials::owner;
 use crate::process::Process;
 
 /// How long one may take to start.
@@ -36,8 +36,8 @@ pub(crate) async fn start(
     let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let config = folder.join(format!("{}.conf", proxy.name()));
     let workers = std::thread::available_parallelism()?.get();
-    let [certificate, key, both] =
-        ["pem", "key", "both.pem"].map(|kind| folder.join(format!("{OWNER}.{kind}")));
+    let id = owner(0)?;
+    let [certificate, key, both] = ["pem", "key", "both.pem"].map(|kind| folder.join(format!("{id}.{kind}")));
     fs::write(&both, [fs::read(&certificate)?, fs::read(&key)?].concat())?;
     let (certificate, key, both) = (certificate.display(), key.display(), both.display());
     let text = match proxy {

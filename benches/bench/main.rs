@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::time::Instant;
 
@@ -69,7 +69,7 @@ struct Cli {
 enum Part {
     /// What is called: this binary starts itself with it
     #[command(hide = true)]
-    Serve { kind: String, folder: PathBuf },
+    Serve { kind: String, folder: PathBuf, number: usize },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -111,19 +111,18 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    if let Some(Part::Serve { kind, folder }) = &cli.part {
-        runtime.block_on(serve::run(kind, folder))?;
+    if let Some(Part::Serve { kind, folder, number }) = &cli.part {
+        runtime.block_on(serve::run(kind, folder, *number))?;
         return Ok(ExitCode::SUCCESS);
     }
     let earlier = cli.compare.as_deref().map(earlier).transpose()?;
     let node = std::env::current_exe()?.with_file_name("homing");
-    ensure!(node.exists(), "{} is missing: cargo build --release --package homing-node", node.display());
     let out = node.ancestors().nth(2).context("the binary stands in cargo's target directory")?.join("bench");
     let folder = tempfile::tempdir()?;
     credentials::write(folder.path())?;
     let ground = Ground {
         folder: folder.path().to_owned(),
-        credentials: credentials::read(folder.path(), CALLER)?,
+        credentials: credentials::read(folder.path(), &credentials::node(CALLER)?)?,
         node,
         connections: cli.connections.into(),
     };
@@ -191,7 +190,7 @@ async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
             if contestant.wire().is_some_and(|wire| !cli.wire.iter().any(|chosen| chosen.as_str() == wire)) {
                 continue;
             }
-            let started = Ready::start(*contestant, ground).await;
+            let started = Ready::start(*contestant, scenario, ground).await;
             match started.with_context(|| format!("{} in {}", contestant.name(), scenario.name))? {
                 Some(contestant) => ready.push(contestant),
                 None => report.skipped.push(format!(

@@ -1,4 +1,4 @@
-//! Our nodes in a process of somebody's: one owns every space, the other none.
+//! Our nodes in a process of somebody's: some own every space, one none.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,53 +12,59 @@ use homing::{
     RouterOptions, Service, Slot, StaticAuthority, Wire,
 };
 
-use crate::credentials::{CALLER, OWNER, node};
+use crate::credentials::{self, CALLER, node};
 
 /// Nobody calls the caller.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// The node that owns every space.
+/// A node that owns every space, as far as it knows.
 pub(crate) async fn owner(
+    id: &NodeId,
     wire: Wire,
     credentials: Arc<Credentials>,
     service: Arc<dyn Service>,
 ) -> Result<Node> {
-    start(OWNER, wire, credentials, service, NOWHERE, PoolOptions::default()).await
+    let owners = vec![member(id.clone(), NOWHERE, wire)];
+    start(id, wire, credentials, service, owners, PoolOptions::default()).await
 }
 
-/// The node whose calls all go to the owner, over so many connections.
+/// The node whose calls go to these owners, each of which has as many slots, over so many connections each.
 pub(crate) async fn caller(
     wire: Wire,
     credentials: Arc<Credentials>,
     service: Arc<dyn Service>,
-    owner: SocketAddr,
+    owners: &[SocketAddr],
     connections: usize,
 ) -> Result<Node> {
     let pool = PoolOptions { connections, ..PoolOptions::default() };
-    start(CALLER, wire, credentials, service, &owner.to_string(), pool).await
+    let members = owners.iter().enumerate();
+    let members = members.map(|(number, at)| Ok(member(credentials::owner(number)?, &at.to_string(), wire)));
+    let members = members.collect::<Result<_>>()?;
+    start(&node(CALLER)?, wire, credentials, service, members, pool).await
+}
+
+fn member(id: NodeId, address: &str, wire: Wire) -> Member {
+    let wire = wire.as_str().to_owned();
+    Member { id, address: address.to_owned(), wire, locality: Locality::default(), weight: 1 }
 }
 
 async fn start(
-    id: &str,
+    id: &NodeId,
     wire: Wire,
     credentials: Arc<Credentials>,
     service: Arc<dyn Service>,
-    owner: &str,
+    owners: Vec<Member>,
     pool: PoolOptions,
 ) -> Result<Node> {
-    let member = |id: &str, address: &str| {
-        Ok::<_, anyhow::Error>(Member {
-            id: node(id)?,
-            address: address.to_owned(),
-            wire: wire.as_str().to_owned(),
-            locality: Locality::default(),
-            weight: 1,
-        })
-    };
-    let table = table(&node(OWNER)?)?;
+    let table = table(&owners)?;
+    let mut nodes = owners;
+    let caller = node(CALLER)?;
+    if nodes.iter().all(|member| member.id != caller) {
+        nodes.push(member(caller, NOWHERE, wire));
+    }
     let options = NodeOptions {
-        id: node(id)?,
-        nodes: vec![member(OWNER, owner)?, member(CALLER, NOWHERE)?],
+        id: id.clone(),
+        nodes,
         credentials,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         wire,
@@ -77,11 +83,12 @@ async fn start(
     Ok(Node::start(options, async |_| Ok(Mounts { service, direct: Vec::new() })).await?)
 }
 
-fn table(owner: &NodeId) -> Result<Diff> {
-    let group = || {
-        let owners = Owners::new(owner.clone(), Vec::new()).map_err(|error| anyhow!("{error}"))?;
+fn table(owners: &[Member]) -> Result<Diff> {
+    let group = |slot: Slot| {
+        let owner = &owners[usize::from(slot.number()) % owners.len()];
+        let owners = Owners::new(owner.id.clone(), Vec::new()).map_err(|error| anyhow!("{error}"))?;
         Ok::<_, anyhow::Error>(Group { epoch: Epoch::new(1), owners, pins: BTreeMap::new() })
     };
-    let groups = Slot::all().map(|slot| Ok((slot, group()?))).collect::<Result<Vec<_>>>()?;
+    let groups = Slot::all().map(|slot| Ok((slot, group(slot)?))).collect::<Result<Vec<_>>>()?;
     Diff::new(groups).map_err(|error| anyhow!("{error}"))
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-use crate::credentials::{CLUSTER, OWNER};
+use crate::credentials::{CLUSTER, owner};
 
 /// How long one may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,10 +49,10 @@ impl Process {
         Ok(Self { child, stdin })
     }
 
-    /// This binary, as one that serves an echo of this kind.
-    pub(crate) async fn serve(kind: &str, folder: &Path) -> Result<(Self, SocketAddr)> {
+    /// This binary, as one that serves an echo of this kind, as the `number`th owner.
+    pub(crate) async fn serve(kind: &str, folder: &Path, number: usize) -> Result<(Self, SocketAddr)> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", kind]).arg(folder).stdout(Stdio::piped());
+        command.args(["serve", kind]).arg(folder).arg(number.to_string()).stdout(Stdio::piped());
         let mut process = Self::start(&mut command)?;
         let at = process.said(|line| Some(line.to_owned())).await?;
         let at = at.parse().with_context(|| format!("{kind} does not say where it listens: {at}"))?;
@@ -65,18 +65,21 @@ impl Process {
         folder: &Path,
         service: SocketAddr,
     ) -> Result<(Self, SocketAddr)> {
+        let built = "cargo build --release --package homing-node";
+        ensure!(binary.exists(), "{} is missing: {built}", binary.display());
         let config = folder.join("node.toml");
         let data = folder.join("node");
         let path = |name: String| toml::Value::from(folder.join(name).display().to_string());
+        let id = owner(0)?;
         let (ca, certificate, key) =
-            (path("ca.pem".into()), path(format!("{OWNER}.pem")), path(format!("{OWNER}.key")));
+            (path("ca.pem".into()), path(format!("{id}.pem")), path(format!("{id}.key")));
         let data = toml::Value::from(data.display().to_string());
         let any = "127.0.0.1:0";
         let text = format!(
-            "cluster = '{CLUSTER}'\nid = '{OWNER}'\ndata = {data}\nservice = '{service}'\n\
+            "cluster = '{CLUSTER}'\nid = '{id}'\ndata = {data}\nservice = '{service}'\n\
              [listen]\nnode = '{any}'\nclient = '{any}'\nadmin = '{any}'\ncertificate = {certificate}\nkey = {key}\n\
              [tls]\nca = {ca}\ncertificate = {certificate}\nkey = {key}\n\
-             [[nodes]]\nid = '{OWNER}'\naddress = '127.0.0.1:1'\n"
+             [[nodes]]\nid = '{id}'\naddress = '127.0.0.1:1'\n"
         );
         fs::write(&config, text)?;
         let mut command = Command::new(binary);

@@ -300,3 +300,62 @@ pub(crate) fn changes(earlier: &Earlier, rows: &[Row]) -> Vec<String> {
     }
     changes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CELL: Cell = Cell { scenario: "one-hop", payload: 128, in_flight: 64 };
+
+    /// Rounds of a contestant that makes so many calls a second.
+    fn rounds(rates: &[f64]) -> Vec<Round> {
+        let round = |rate: &f64| Round { calls_per_s: *rate, p50_us: 64e6 / rate, ..Round::default() };
+        rates.iter().map(round).collect()
+    }
+
+    fn rows(ours: &[f64], quinn: &[f64], tonic: &[f64]) -> Vec<Row> {
+        let (quinn, tonic) = (rounds(quinn), rounds(tonic));
+        vec![
+            Row::of(CELL, Contestant::Tonic, &tonic, Some(&tonic)),
+            Row::of(CELL, Contestant::Quinn, &quinn, Some(&quinn)),
+            Row::of(CELL, Contestant::RouterQuic, &rounds(ours), Some(&quinn)),
+        ]
+    }
+
+    fn budget(rows: &[Row], name: &str) -> Budget {
+        budgets(rows).into_iter().find(|budget| budget.name.starts_with(name)).unwrap()
+    }
+
+    #[test]
+    fn ratios_are_of_neighbours_so_that_a_machine_that_slows_down_changes_none() {
+        let rows = rows(&[90.0, 45.0, 9.0], &[100.0, 50.0, 10.0], &[40.0, 20.0, 4.0]);
+        assert_eq!((rows[2].ratio_rate, rows[2].calls_per_s), (0.9, 45.0));
+        assert!((rows[2].ratio_p50 - 1.0 / 0.9).abs() < 1e-9);
+    }
+
+    #[test]
+    fn gates_and_aims_are_told_apart_and_what_was_not_measured_is_said() {
+        let met = rows(&[90.0], &[100.0], &[50.0]);
+        let rate = budget(&met, "embedded over QUIC: calls/s");
+        assert!(rate.met && !rate.aimed);
+        assert_eq!(rate.at, "one-hop, 128 B, 64 in flight");
+        assert!(budget(&met, "routed over QUIC").met);
+        let missed = rows(&[80.0], &[100.0], &[70.0]);
+        assert!(!budget(&missed, "embedded over QUIC: calls/s").met);
+        assert!(!budget(&missed, "embedded over QUIC: p50").met);
+        assert!(!budget(&missed, "routed over QUIC").met);
+        let none = budget(&missed, "the node as a hop ÷ Envoy");
+        assert!(none.value.is_none() && none.met && !none.aimed);
+    }
+
+    #[test]
+    fn a_change_counts_only_if_not_even_the_nearest_rounds_meet() {
+        let before = rows(&[90.0, 91.0, 92.0], &[100.0; 3], &[50.0; 3]);
+        let report = serde_json::json!({ "commit": "before", "rows": before });
+        let earlier: Earlier = serde_json::from_value(report).unwrap();
+        assert_eq!(changes(&earlier, &rows(&[92.0, 93.0, 94.0], &[100.0; 3], &[50.0; 3])), [""; 0]);
+        let found = changes(&earlier, &rows(&[70.0, 71.0, 89.0], &[100.0; 3], &[50.0; 3]));
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[1].contains("0.910 → 0.710"), "{found:?}");
+    }
+}

@@ -8,18 +8,19 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use bytes::Bytes;
 use homing::tls::Credentials;
-use homing::{Body, BoxFuture, Declined, Granted, HttpService, Service, Wire};
+use homing::{Body, BoxFuture, Declined, Granted, HttpService, NodeId, Service, Wire};
 use homing_benches::{Bare, EchoService};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::credentials::{self, OWNER};
+use crate::credentials::{self, owner};
 use crate::nodes;
 
 /// Serves, says where on standard output, and ends with standard input.
-pub(crate) async fn run(kind: &str, folder: &Path) -> Result<()> {
-    let credentials = credentials::read(folder, OWNER)?;
+pub(crate) async fn run(kind: &str, folder: &Path, number: usize) -> Result<()> {
+    let id = owner(number)?;
+    let credentials = credentials::read(folder, &id)?;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let at = match kind {
         "tcp" => tcp(any).await?,
@@ -27,8 +28,8 @@ pub(crate) async fn run(kind: &str, folder: &Path) -> Result<()> {
         "tonic-plain" => bare(Bare::GrpcPlain, &credentials, any).await?,
         "tonic" => bare(Bare::Grpc, &credentials, any).await?,
         "quinn" => bare(Bare::Quic, &credentials, any).await?,
-        "homing-grpc" => node(Wire::Grpc, credentials, Arc::new(HttpService::new(EchoService))).await?,
-        "homing-quic" => node(Wire::Quic, credentials, Arc::new(RawEcho)).await?,
+        "homing-grpc" => node(&id, Wire::Grpc, credentials, Arc::new(HttpService::new(EchoService))).await?,
+        "homing-quic" => node(&id, Wire::Quic, credentials, Arc::new(RawEcho)).await?,
         _ => bail!("there is no echo called {kind}"),
     };
     {
@@ -52,8 +53,13 @@ async fn bare(wire: Bare, credentials: &Credentials, at: SocketAddr) -> Result<S
 }
 
 /// Our node, which owns every space.
-async fn node(wire: Wire, credentials: Arc<Credentials>, service: Arc<dyn Service>) -> Result<String> {
-    let node = nodes::owner(wire, credentials, service).await?;
+async fn node(
+    id: &NodeId,
+    wire: Wire,
+    credentials: Arc<Credentials>,
+    service: Arc<dyn Service>,
+) -> Result<String> {
+    let node = nodes::owner(id, wire, credentials, service).await?;
     let at = node.address();
     // It serves for as long as this process runs.
     std::mem::forget(node);

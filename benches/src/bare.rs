@@ -34,7 +34,8 @@ pub struct BareClient(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Grpc(GrpcEcho<tonic::transport::Channel>),
+    /// With the headers that each of its requests bears.
+    Grpc(GrpcEcho<tonic::transport::Channel>, http::HeaderMap),
     Quic(quic::Client),
 }
 
@@ -65,10 +66,10 @@ impl Bare {
         node: &NodeId,
         to: SocketAddr,
     ) -> Result<BareClient, BareError> {
-        let none = http::HeaderMap::new;
+        let over = |channel| Kind::Grpc(GrpcEcho::new(channel), http::HeaderMap::new());
         Ok(BareClient(match self {
-            Self::Grpc => Kind::Grpc(GrpcEcho::new(grpc::connect(credentials, node, to).await?, none())),
-            Self::GrpcPlain => Kind::Grpc(GrpcEcho::new(grpc::connect_plain(to).await?, none())),
+            Self::Grpc => over(grpc::connect(credentials, node, to).await?),
+            Self::GrpcPlain => over(grpc::connect_plain(to).await?),
             Self::Quic => Kind::Quic(quic::Client::connect(credentials, node, to).await?),
         }))
     }
@@ -85,7 +86,7 @@ impl BareClient {
         to: SocketAddr,
         headers: http::HeaderMap,
     ) -> Result<Self, BareError> {
-        Ok(Self(Kind::Grpc(GrpcEcho::new(grpc::connect(credentials, node, to).await?, headers))))
+        Ok(Self(Kind::Grpc(GrpcEcho::new(grpc::connect(credentials, node, to).await?), headers)))
     }
 
     /// Sends bytes and waits until they are back.
@@ -94,7 +95,7 @@ impl BareClient {
     /// [`BareError`] if they don't come back as they went.
     pub async fn echo(&self, bytes: Bytes) -> Result<(), BareError> {
         let back = match &self.0 {
-            Kind::Grpc(client) => client.echo(bytes.clone()).await?,
+            Kind::Grpc(client, headers) => client.echo(bytes.clone(), headers.clone()).await?,
             Kind::Quic(client) => client.echo(&bytes).await?,
         };
         if back == bytes {

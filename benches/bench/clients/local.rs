@@ -10,10 +10,10 @@ pub(crate) struct Client(GrpcEcho<EchoService>);
 
 impl Client {
     pub(crate) fn new() -> Self {
-        Self(GrpcEcho::new(EchoService, HeaderMap::new()))
+        Self(GrpcEcho::new(EchoService))
     }
 
     pub(crate) async fn echo(&self, bytes: Bytes) -> Result<Bytes> {
-        self.0.echo(bytes).await.map_err(explain)
+        self.0.echo(bytes, HeaderMap::new()).await.map_err(explain)
     }
 }

@@ -57,10 +57,7 @@ pub(super) async fn connect_plain(to: SocketAddr) -> Result<Channel, BareError> 
 
 /// Asks an echo over gRPC, through whatever brings its requests there: a channel of tonic's, or one of ours.
 #[derive(Debug, Clone)]
-pub struct GrpcEcho<S> {
-    client: tonic::client::Grpc<S>,
-    headers: http::HeaderMap,
-}
+pub struct GrpcEcho<S>(tonic::client::Grpc<S>);
 
 impl<S> GrpcEcho<S>
 where
@@ -69,23 +66,21 @@ where
     <S::ResponseBody as http_body::Body>::Error: Into<BareError> + Send,
     S::Error: Into<BareError>,
 {
-    /// An echo through `channel`; each request bears these headers.
+    /// An echo through `channel`.
     #[must_use]
-    pub fn new(channel: S, headers: http::HeaderMap) -> Self {
-        let longest = LONGEST_MESSAGE;
-        let client = tonic::client::Grpc::new(channel).max_decoding_message_size(longest);
-        Self { client, headers }
+    pub fn new(channel: S) -> Self {
+        Self(tonic::client::Grpc::new(channel).max_decoding_message_size(LONGEST_MESSAGE))
     }
 
-    /// Sends bytes and returns what came back.
+    /// Sends bytes with these headers, and returns what came back.
     ///
     /// # Errors
     /// [`BareError`] as tonic says it.
-    pub async fn echo(&self, bytes: Bytes) -> Result<Bytes, BareError> {
-        let mut client = self.client.clone();
+    pub async fn echo(&self, bytes: Bytes, headers: http::HeaderMap) -> Result<Bytes, BareError> {
+        let mut client = self.0.clone();
         client.ready().await.map_err(Into::into)?;
         let path = http::uri::PathAndQuery::from_static(PATH);
-        let metadata = tonic::metadata::MetadataMap::from_headers(self.headers.clone());
+        let metadata = tonic::metadata::MetadataMap::from_headers(headers);
         let request = Request::from_parts(metadata, tonic::Extensions::default(), bytes);
         Ok(client.unary(request, path, Raw).await?.into_inner())
     }

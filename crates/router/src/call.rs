@@ -92,12 +92,16 @@ impl Router {
         self.counters.called(call.access);
         let started = Instant::now();
         let deadline = call.deadline.unwrap_or_else(|| self.default_deadline(started));
+        let reply_by = call.reply_by.unwrap_or(deadline).min(deadline);
+        let [has, within] = [deadline, reply_by].map(|end| end.saturating_duration_since(started));
+        let place = self.admit(Origin::Client, has, within).await;
+        let request = if place.is_ok() { gathered(request).await } else { request };
         let terms = Terms {
             access: call.access,
             keyed: call.idempotency_key.is_some() && self.service().is_some_and(|service| service.dedupes()),
             retry: call.retry,
             started: self.time_of(started),
-            deadline: self.time_of(call.reply_by.unwrap_or(deadline).min(deadline)),
+            deadline: self.time_of(reply_by),
         };
         let mut driven = Driven {
             key: call.space.key(),
@@ -107,7 +111,6 @@ impl Router {
             deadline,
             call,
         };
-        let place = self.admit(Origin::Client, deadline.saturating_duration_since(started));
         if let Err(reason) = &place {
             let reason = reason.clone();
             driven.plan.give_up(self.me.clone(), Outcome::Overloaded, reason, self.now());
@@ -328,6 +331,12 @@ impl Router {
             under_way.let_finish(self);
         }
     }
+}
+
+/// The same request. A body that is there already need not be kept while it is read, and may be sent twice at a time.
+async fn gathered(request: http::Request<Body>) -> http::Request<Body> {
+    let (parts, body) = request.into_parts();
+    http::Request::from_parts(parts, body.gathered().await)
 }
 
 /// One call under way.

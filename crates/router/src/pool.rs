@@ -54,6 +54,10 @@ struct Wire {
 
 type Dialled = Result<Arc<Pooled>, SendError>;
 
+/// One of so many requests takes the next connection in turn, however many wait on it: one that was slow and that all others pass by would
+/// else never show whether it still is, nor be replaced.
+const PROBES: usize = 16;
+
 /// A connection, how many attempts wait on it, and how many in a row had no reply.
 struct Pooled {
     connection: Arc<dyn Connection>,
@@ -102,10 +106,14 @@ impl PeerState {
         let mut open = self.lane(lane).lock();
         open.retain(|pooled| pooled.connection.is_open());
         let sound = open.iter().filter(|pooled| !pooled.is_doubted(stuck_after)).count();
-        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(open.len()).unwrap_or(0);
-        let (first, last) = open.split_at(turn);
-        let least =
-            last.iter().chain(first).min_by_key(|pooled| (pooled.is_doubted(stuck_after), pooled.due()));
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let any = number % PROBES == 0;
+        let turn = if any { number / PROBES } else { number };
+        let (first, last) = open.split_at(turn.checked_rem(open.len()).unwrap_or(0));
+        let least = last.iter().chain(first).min_by_key(|pooled| {
+            let due = if any { 0 } else { pooled.due() };
+            (pooled.is_doubted(stuck_after), due)
+        });
         (least.map(Arc::clone), sound)
     }
 }

@@ -45,7 +45,8 @@ impl Handler for Receiver {
                 Kind::Direct(to) => router.answer_direct(from, &to, request).await,
                 Kind::Routed(routed) => {
                     let has = head.remaining.unwrap_or(router.options.call.deadline);
-                    let place = match router.admit(Origin::Member, has) {
+                    let within = head.reply_within.map_or(has, |within| within.min(has));
+                    let place = match router.admit(Origin::Member, has, within).await {
                         Ok(place) => place,
                         Err(reason) => return retry_later(Outcome::Overloaded, SOON, reason),
                     };

@@ -27,6 +27,9 @@ use crate::listener::Shared;
 use crate::pump::Pump;
 use crate::{fault, settings, tcp};
 
+/// A body of so many bytes is taken at once, if it is there.
+const LITTLE: usize = 16 << 10;
+
 type Wire = h2::server::Connection<Watched<TlsStream<TcpStream>>, Bytes>;
 
 /// The places of a listener.
@@ -196,12 +199,16 @@ async fn answer(
 }
 
 async fn handle(from: NodeId, request: http::Request<RecvStream>, shared: &Shared) -> Reply {
-    let (mut parts, stream) = request.into_parts();
+    let (mut parts, mut stream) = request.into_parts();
     parts.uri = parts.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
     let head = match headers::read_head(&mut parts.headers) {
         Ok(head) => head,
         Err(error) => return Reply::of(Outcome::Refused, error.to_string()),
     };
-    let request = http::Request::from_parts(parts, Incoming::request(stream));
+    // What is read gives the peer room for more, so that only little is read before the handler asks for it.
+    let little = stream.flow_control().used_capacity() <= LITTLE;
+    let body = Incoming::request(stream);
+    let body = if little { body.gathered().await } else { body };
+    let request = http::Request::from_parts(parts, body);
     serve(&*shared.handler, from, head, request, &shared.limits).await
 }

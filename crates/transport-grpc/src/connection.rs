@@ -12,7 +12,7 @@ use homing_transport::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{StatusCode, Uri, uri};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, watch};
 
 use crate::fault::{self, End};
 use crate::incoming::Incoming;
@@ -70,11 +70,19 @@ impl GrpcConnection {
     async fn call(&self, mut head: Head, mut request: http::Request<Body>) -> Result<Reply, SendError> {
         headers::write_head(&head, request.headers_mut());
         let outgoing = prepare(&head, request, 0, &self.limits)?;
-        let place = outgoing.place(Arc::clone(&self.places).acquire_owned()).await?;
-        let place = place.map_err(|_closed| self.takes_none())?;
+        let at_once = Arc::clone(&self.places).try_acquire_owned();
+        let waits = matches!(at_once, Err(TryAcquireError::NoPermits));
+        let place = if waits {
+            let place = outgoing.place(Arc::clone(&self.places).acquire_owned()).await?;
+            place.map_err(|_closed| self.takes_none())?
+        } else {
+            at_once.map_err(|_closed| self.takes_none())?
+        };
         let (mut request, outgoing) = outgoing.split();
-        outgoing.count_down(&mut head);
-        headers::write_time_left(&head, request.headers_mut());
+        if waits {
+            outgoing.count_down(&mut head);
+            headers::write_time_left(&head, request.headers_mut());
+        }
         *request.uri_mut() = self.absolute(request.uri());
         outgoing.run(self.exchange(request, place)).await
     }

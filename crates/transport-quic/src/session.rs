@@ -10,7 +10,7 @@ use homing_types::{NodeId, Outcome};
 use quinn::{ConnectionError, WriteError};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use crate::body::{Incoming, pump};
@@ -36,6 +36,9 @@ pub(crate) async fn run(
         Err(_) => tracing::warn!(%address, "a handshake was not over within its time (handshake_timeout)"),
     }
 }
+
+/// How many requests that have ended are kept.
+const FEW: usize = 64;
 
 struct Session {
     host: Arc<Host>,
@@ -100,16 +103,28 @@ impl Session {
                         requests.spawn(request(Arc::clone(&self.host), self.from.clone(), sender, receiver));
                     }
                 }
-                Some(ended) = requests.join_next() => {
-                    if let Err(error) = ended {
-                        tracing::error!(from = %self.from, %error, "a handler panicked");
-                    }
-                }
+                // A few that have ended wait for the next request: to be woken for each costs more than they do.
+                Some(ended) = requests.join_next(), if requests.len() > FEW => self.look_at(ended),
             }
+            self.let_go(&mut requests);
         }
+        self.let_go(&mut requests);
         // First, so that the peer sees a lost connection and not requests that were given up.
         self.connection.close(Code::Shutdown.into(), b"");
         requests.shutdown().await;
+    }
+
+    /// Lets go of those that have ended.
+    fn let_go(&self, requests: &mut JoinSet<()>) {
+        while let Some(ended) = requests.try_join_next() {
+            self.look_at(ended);
+        }
+    }
+
+    fn look_at(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended {
+            tracing::error!(from = %self.from, %error, "a handler panicked");
+        }
     }
 
     /// Says that no stream from index `next` on is shown to the handler.

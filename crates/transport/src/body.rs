@@ -1,5 +1,7 @@
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -16,8 +18,13 @@ pub struct Body(Inner);
 
 enum Inner {
     Full(Bytes),
-    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
+    Stream(Stream),
 }
+
+/// What is copied at little cost, in bytes.
+const SMALL: usize = 1 << 10;
+
+type Stream = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>;
 
 /// Why a body ended before its end.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -49,13 +56,39 @@ impl Body {
         Self(Inner::Full(Bytes::new()))
     }
 
-    /// A body that streams.
+    /// A body that streams. One that is a [`Body`] already stays as it is.
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
+        let mut any = Some(body);
+        if let Some(ours) = (&mut any as &mut dyn Any).downcast_mut::<Option<Self>>() {
+            return ours.take().unwrap_or_default();
+        }
+        let Some(body) = any else { return Self::empty() };
         Self(Inner::Stream(Box::pin(http_body_util::BodyExt::map_err(body, BodyError::from_source))))
+    }
+
+    /// The same body, in hand if it is one piece that is there already. It never waits. A small piece is copied: it may hold much more
+    /// memory than it has bytes.
+    pub async fn gathered(self) -> Self {
+        let Inner::Stream(mut rest) = self.0 else { return self };
+        let mut first = None;
+        let second = loop {
+            match poll_fn(|cx| Poll::Ready(rest.as_mut().poll_frame(cx))).await {
+                Poll::Ready(None) => return first.map_or_else(Self::empty, Self::from),
+                Poll::Ready(Some(Ok(frame))) if first.is_none() && frame.is_data() => {
+                    first = frame
+                        .into_data()
+                        .ok()
+                        .map(|data| if data.len() <= SMALL { Bytes::copy_from_slice(&data) } else { data });
+                }
+                Poll::Ready(other) => break other,
+                Poll::Pending => break None,
+            }
+        };
+        Self(Inner::Stream(Box::pin(Begun { first, second, rest })))
     }
 
     /// The same body, which keeps `held` until it has ended or is dropped. One that is in hand keeps nothing.
@@ -86,6 +119,32 @@ impl BodyError {
             source = this.source();
         }
         Self::Source(error.to_string())
+    }
+}
+
+/// A stream, and what was read of it ahead.
+struct Begun {
+    first: Option<Bytes>,
+    second: Option<Result<Frame<Bytes>, BodyError>>,
+    rest: Stream,
+}
+
+impl HttpBody for Begun {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.first.take().map(|data| Ok(Frame::data(data))).or_else(|| self.second.take()) {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.rest.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.second.is_none() && self.rest.is_end_stream()
     }
 }
 
@@ -178,5 +237,66 @@ impl HttpBody for Body {
             Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Stream(stream) => stream.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    type Frames = Vec<Result<Frame<Bytes>, BodyError>>;
+
+    fn data(text: &'static str) -> Result<Frame<Bytes>, BodyError> {
+        Ok(Frame::data(text.into()))
+    }
+
+    fn told(frames: &Frames) -> Vec<String> {
+        frames.iter().map(|frame| format!("{frame:?}")).collect()
+    }
+
+    async fn read(mut body: Body) -> Frames {
+        let mut frames = Vec::new();
+        while let Some(frame) = body.frame().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    #[tokio::test]
+    async fn what_is_there_in_one_piece_is_gathered_and_all_else_streams_as_before() {
+        let streams: [(bool, fn() -> Frames); 6] = [
+            (true, || vec![]),
+            (true, || vec![data("a")]),
+            (false, || vec![data("a"), data("b"), data("c")]),
+            (false, || vec![data("a"), Ok(Frame::trailers(http::HeaderMap::new()))]),
+            (false, || vec![data("a"), Err(BodyError::Aborted)]),
+            (false, || vec![Err(BodyError::Aborted)]),
+        ];
+        for (in_hand, frames) in streams {
+            let body = Body::new(StreamBody::new(stream::iter(frames())));
+            let gathered = body.gathered().await;
+            assert_eq!(gathered.bytes().is_some(), in_hand, "{:?}", frames());
+            assert_eq!(told(&read(gathered).await), told(&frames()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_not_come_yet_is_not_waited_for() {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let frames = stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        sender.send(data("a")).unwrap();
+        let body = Body::new(StreamBody::new(frames)).gathered().await;
+        assert!(body.bytes().is_none() && !body.is_end_stream());
+        sender.send(data("b")).unwrap();
+        drop(sender);
+        assert_eq!(told(&read(body).await), told(&vec![data("a"), data("b")]));
+    }
+
+    #[test]
+    fn a_body_of_a_body_is_that_body() {
+        assert_eq!(Body::new(Body::from("a")).bytes().map(|bytes| &bytes[..]), Some(&b"a"[..]));
     }
 }

@@ -6,15 +6,16 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::task::{Unconstrained, unconstrained};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{Body, BodyError};
 
@@ -159,9 +160,15 @@ enum Held {
 /// A body that is dropped at its deadline, whether somebody reads it or not: a reader that stands still would else hold the
 /// stream under it, and with it the window of the connection that all streams share.
 struct Expiring {
-    shared: Arc<Mutex<Shared>>,
+    cell: Arc<Cell>,
+    /// Wakes the cell. A task of its own for each body would cost more than all else that a call does here.
+    _timer: Pin<Box<Unconstrained<Sleep>>>,
+}
+
+/// Where a body stands until its deadline.
+struct Cell {
     deadline: Instant,
-    watchdog: AbortHandle,
+    shared: Mutex<Shared>,
 }
 
 struct Shared {
@@ -172,26 +179,20 @@ struct Shared {
 
 impl Expiring {
     fn new(body: Body, deadline: Instant) -> Self {
-        let shared = Arc::new(Mutex::new(Shared { body: Some(body), reader: None }));
-        let watched = Arc::downgrade(&shared);
-        let watchdog = tokio::spawn(async move {
-            tokio::time::sleep_until(deadline).await;
-            let Some(shared) = watched.upgrade() else { return };
-            let (body, reader) = {
-                let mut shared = shared.lock();
-                (shared.body.take(), shared.reader.take())
-            };
-            drop(body);
-            if let Some(reader) = reader {
-                reader.wake();
-            }
-        });
-        Self { shared, deadline, watchdog: watchdog.abort_handle() }
+        let shared = Mutex::new(Shared { body: Some(body), reader: None });
+        let cell = Arc::new(Cell { deadline, shared });
+        // Whatever the task that calls this has left of its turn, the timer is set now.
+        let mut timer = Box::pin(unconstrained(sleep_until(deadline)));
+        let waker = Waker::from(Arc::clone(&cell));
+        if timer.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            cell.expire();
+        }
+        Self { cell, _timer: timer }
     }
 
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut shared = self.shared.lock();
-        if Instant::now() >= self.deadline {
+        let mut shared = self.cell.shared.lock();
+        if Instant::now() >= self.cell.deadline {
             shared.body = None;
         }
         let Some(body) = &mut shared.body else { return Poll::Ready(Some(Err(BodyError::Deadline))) };
@@ -203,9 +204,30 @@ impl Expiring {
     }
 }
 
-impl Drop for Expiring {
-    fn drop(&mut self) {
-        self.watchdog.abort();
+impl Cell {
+    fn expire(&self) {
+        let (body, reader) = {
+            let mut shared = self.shared.lock();
+            (shared.body.take(), shared.reader.take())
+        };
+        drop(body);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// The timer calls. A runtime that shuts down does, too.
+impl Wake for Cell {
+    fn wake(self: Arc<Self>) {
+        if Instant::now() < self.deadline {
+            return;
+        }
+        // A body may do anything when it is dropped, and all timers and sockets stand still meanwhile where this runs.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move { self.expire() })),
+            Err(_) => self.expire(),
+        }
     }
 }
 
@@ -221,7 +243,7 @@ impl Held {
     fn ask<T>(&self, ask: impl FnOnce(&Body) -> T, met: T) -> T {
         match self {
             Self::Forever(body) => ask(body),
-            Self::Until(body) => body.shared.lock().body.as_ref().map_or(met, ask),
+            Self::Until(body) => body.cell.shared.lock().body.as_ref().map_or(met, ask),
         }
     }
 }
@@ -314,6 +336,23 @@ mod tests {
         assert_eq!(Instant::now(), deadline);
         assert_eq!(body.frame().await.unwrap().unwrap_err(), BodyError::Deadline);
         assert!(body.frame().await.is_none());
+    }
+
+    /// A task that has had its turn gets nothing from tokio until its next one, no timer either.
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_kept_whatever_its_task_has_left_of_its_turn() {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        (0..1_000).for_each(|_| sender.send(()).unwrap());
+        std::future::poll_fn(|cx| {
+            while receiver.poll_recv(cx).is_ready() {}
+            Poll::Ready(())
+        })
+        .await;
+        assert!(!receiver.is_empty());
+        let (body, dropped) = endless();
+        let _unread = body.until(Instant::now() + Duration::from_secs(5));
+        let dropped = tokio::time::timeout(Duration::from_secs(60), dropped).await;
+        assert!(dropped.is_ok_and(|ended| ended.is_err()), "it only goes with its body");
     }
 
     #[tokio::test(start_paused = true)]

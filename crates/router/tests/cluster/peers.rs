@@ -62,6 +62,14 @@ async fn a_burst_of_direct_messages_dials_once_on_the_control_lane() {
     assert!(futures_util::future::join_all(messages).await.iter().all(Result::is_ok));
     assert_eq!(cluster.faults.dials("a1", "b1", Lane::Control), 1);
     assert_eq!(cluster.faults.dials("a1", "b1", Lane::Payload), 0);
+    // What was lost on one must not hold up all that members tell each other.
+    let more = async {
+        while cluster.faults.dials("a1", "b1", Lane::Control) < 2 {
+            peers.direct(&to, ECHO_PATH, "hi".into(), SUSPICION).await.expect("an answer");
+            settle().await;
+        }
+    };
+    within("a second connection", more).await;
 }
 
 #[tokio::test(start_paused = true)]
