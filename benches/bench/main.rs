@@ -3,9 +3,10 @@
 //! - `scenarios`: what is measured, as data.
 //! - `contestants`, `clients`, `serve`, `nodes`, `foreign`: who is measured, and what answers.
 //! - `process`, `credentials`: what they stand on.
-//! - `load`, `figures`: the calls, and what they took.
+//! - `load`, `figures`, `allocations`: the calls, and what they took.
 //! - `report`, `page`: what is told, and held against the budgets.
 
+mod allocations;
 mod clients;
 mod contestants;
 mod credentials;
@@ -28,6 +29,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::time::Instant;
 
+use crate::allocations::Allocations;
 use crate::contestants::{Contestant, Ground, Ready};
 use crate::credentials::CALLER;
 use crate::figures::Round;
@@ -52,6 +54,9 @@ struct Cli {
     /// Only these scenarios, separated by commas; `--list` names them
     #[arg(long, value_delimiter = ',', value_parser = scenario)]
     scenario: Vec<&'static Scenario>,
+    /// Only these contestants, separated by commas, whatever they are held against
+    #[arg(long, value_delimiter = ',')]
+    contestant: Vec<String>,
     /// Connections of each contestant
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: u16,
@@ -93,6 +98,13 @@ fn scenario(name: &str) -> Result<&'static Scenario, String> {
     found.ok_or_else(|| format!("no scenario is called that: use one of {}", names.join(", ")))
 }
 
+/// Whose allocations are counted.
+const ASKED: &[Contestant] =
+    &[Contestant::Tonic, Contestant::RouterGrpc, Contestant::Quinn, Contestant::RouterQuic];
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
+
 /// Tells a line. Whoever has closed the other end has heard enough.
 macro_rules! say {
     ($($line:tt)*) => {{
@@ -126,9 +138,12 @@ fn main() -> Result<ExitCode> {
         node,
         connections: cli.connections.into(),
     };
+    say!("allocations of a call of 128 B, both sides together");
+    let allocations = allocations::of(ASKED, &ground)?;
+    allocations.iter().for_each(|each| say!("{}", page::asked(each)));
     let report = runtime.block_on(async {
         tokio::select! {
-            report = run(&cli, &ground, &out) => report.map(Some),
+            report = run(&cli, &ground, allocations, &out) => report.map(Some),
             _ = tokio::signal::ctrl_c() => Ok(None),
         }
     })?;
@@ -159,7 +174,7 @@ fn earlier(path: &Path) -> Result<Earlier> {
         .with_context(|| format!("--compare: {} is no report.json of a bench", path.display()))
 }
 
-async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
+async fn run(cli: &Cli, ground: &Ground, allocations: Vec<Allocations>, out: &Path) -> Result<Report> {
     let began = Instant::now();
     let machine = homing_benches::Machine::here();
     let mut report = Report {
@@ -170,6 +185,7 @@ async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
         connections: ground.connections,
         rows: Vec::new(),
         budgets: Vec::new(),
+        allocations,
         skipped: Vec::new(),
     };
     for scenario in SCENARIOS {
@@ -187,7 +203,11 @@ async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
         };
         let mut ready = Vec::new();
         for contestant in scenario.contestants {
-            if contestant.wire().is_some_and(|wire| !cli.wire.iter().any(|chosen| chosen.as_str() == wire)) {
+            let wired =
+                contestant.wire().is_none_or(|wire| cli.wire.iter().any(|chosen| chosen.as_str() == wire));
+            let named =
+                cli.contestant.is_empty() || cli.contestant.iter().any(|name| name == contestant.name());
+            if !(wired && named) {
                 continue;
             }
             let started = Ready::start(*contestant, scenario, ground).await;

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use homing_benches::Chart;
 
+use crate::allocations::Allocations;
 use crate::report::{Budget, Report, Row};
 
 /// Writes `report.json`, `report.md` and `report.html`.
@@ -42,6 +43,18 @@ pub(crate) fn told(row: &Row) -> String {
         row.baseline,
         row.ratio_p50,
         row.ratio_rate
+    )
+}
+
+/// What a call asks of the allocator.
+pub(crate) fn asked(of: &Allocations) -> String {
+    let large = of.large.iter().map(|(size, times)| format!("{times:.1} × {size}")).collect::<Vec<_>>();
+    format!(
+        "    {:<15} {:>6.1} allocations a call, {:>7.0} B; large ones: {}",
+        of.contestant,
+        of.calls,
+        of.bytes,
+        large.join(", ")
     )
 }
 
@@ -87,6 +100,10 @@ fn markdown(report: &Report) -> String {
             verdict(budget),
             budget.at
         );
+    }
+    text += "\n| allocations of a call of 128 B, both sides together | | B |\n|---|---|---|\n";
+    for Allocations { contestant, calls, bytes, .. } in &report.allocations {
+        let _ = writeln!(text, "| {contestant} | {calls:.1} | {bytes:.0} |");
     }
     text += "\n| scenario | B | in flight | contestant | TLS | p50 µs | p90 | p99 | p99.9 | calls/s | (least to most) | CPU µs a call | ÷ | p50 | calls/s | CPU |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
     for row in &report.rows {

@@ -23,6 +23,7 @@ pub(crate) struct Process {
 
 impl Drop for Process {
     /// It ends as it likes, and its own processes with it; else it is killed.
+    #[expect(clippy::disallowed_methods, reason = "it is looked at again until it has ended")]
     fn drop(&mut self) {
         self.stdin = None;
         let Some(id) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) else {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::allocations::Allocations;
 use crate::contestants::Contestant;
 use crate::figures::{Round, Spread};
 
@@ -16,6 +17,7 @@ pub(crate) struct Report {
     pub(crate) connections: usize,
     pub(crate) rows: Vec<Row>,
     pub(crate) budgets: Vec<Budget>,
+    pub(crate) allocations: Vec<Allocations>,
     /// What was left out, and why.
     pub(crate) skipped: Vec<String>,
 }

@@ -20,18 +20,7 @@ use crate::nodes;
 /// Serves, says where on standard output, and ends with standard input.
 pub(crate) async fn run(kind: &str, folder: &Path, number: usize) -> Result<()> {
     let id = owner(number)?;
-    let credentials = credentials::read(folder, &id)?;
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let at = match kind {
-        "tcp" => tcp(any).await?,
-        "udp" => udp(any).await?,
-        "tonic-plain" => bare(Bare::GrpcPlain, &credentials, any).await?,
-        "tonic" => bare(Bare::Grpc, &credentials, any).await?,
-        "quinn" => bare(Bare::Quic, &credentials, any).await?,
-        "homing-grpc" => node(&id, Wire::Grpc, credentials, Arc::new(HttpService::new(EchoService))).await?,
-        "homing-quic" => node(&id, Wire::Quic, credentials, Arc::new(RawEcho)).await?,
-        _ => bail!("there is no echo called {kind}"),
-    };
+    let at = start(kind, &id, credentials::read(folder, &id)?).await?;
     {
         use std::io::Write as _;
         let mut out = std::io::stdout();
@@ -44,6 +33,21 @@ pub(crate) async fn run(kind: &str, folder: &Path, number: usize) -> Result<()> 
     })
     .await?;
     Ok(())
+}
+
+/// Serves for as long as the runtime runs, and tells where.
+pub(crate) async fn start(kind: &str, id: &NodeId, credentials: Arc<Credentials>) -> Result<String> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    match kind {
+        "tcp" => tcp(any).await,
+        "udp" => udp(any).await,
+        "tonic-plain" => bare(Bare::GrpcPlain, &credentials, any).await,
+        "tonic" => bare(Bare::Grpc, &credentials, any).await,
+        "quinn" => bare(Bare::Quic, &credentials, any).await,
+        "homing-grpc" => node(id, Wire::Grpc, credentials, Arc::new(HttpService::new(EchoService))).await,
+        "homing-quic" => node(id, Wire::Quic, credentials, Arc::new(RawEcho)).await,
+        _ => bail!("there is no echo called {kind}"),
+    }
 }
 
 async fn bare(wire: Bare, credentials: &Credentials, at: SocketAddr) -> Result<String> {

@@ -62,7 +62,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let entering = Self::enter(Arc::clone(&self.router), request.map(Body::new));
-        Box::pin(async move { Ok(entering.await) })
+        let (router, request) = (Arc::clone(&self.router), request.map(Body::new));
+        // Made where it is awaited: one that is moved into another future is held there twice.
+        Box::pin(async move { Ok(Self::enter(router, request).await) })
     }
 }

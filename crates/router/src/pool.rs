@@ -107,7 +107,7 @@ impl PeerState {
         open.retain(|pooled| pooled.connection.is_open());
         let sound = open.iter().filter(|pooled| !pooled.is_doubted(stuck_after)).count();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let any = number % PROBES == 0;
+        let any = number.is_multiple_of(PROBES);
         let turn = if any { number / PROBES } else { number };
         let (first, last) = open.split_at(turn.checked_rem(open.len()).unwrap_or(0));
         let least = last.iter().chain(first).min_by_key(|pooled| {

@@ -94,7 +94,8 @@ impl Router {
                     }
                     let relay = arrived.routed.relay && Twin::RelayFlagNotCleared.is_on();
                     let routed = Routed { believed: epoch, hops_left, relay, ..arrived.routed };
-                    break self.forward(key, Arrived { routed, ..arrived }, request).await;
+                    // It is seldom, and large: what is executed here need not have room for it.
+                    break Box::pin(self.forward(key, Arrived { routed, ..arrived }, request)).await;
                 }
                 decision => break self.answer(decision, key, arrived, request).await,
             }

@@ -1,5 +1,5 @@
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -84,7 +84,7 @@ impl GrpcConnection {
             headers::write_time_left(&head, request.headers_mut());
         }
         *request.uri_mut() = self.absolute(request.uri());
-        outgoing.run(self.exchange(request, place)).await
+        outgoing.run(pin!(self.exchange(request, place))).await
     }
 
     async fn exchange(

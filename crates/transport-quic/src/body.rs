@@ -23,16 +23,9 @@ use crate::stream::{Code, Receiver, Sender};
 /// # Errors
 /// That of the body. What was gathered before is in `batch` then.
 pub(crate) async fn pump(sender: &mut Sender, batch: &mut Batch, mut body: Body) -> Result<(), BodyError> {
-    let mut stopped = pin!(sender.stopped());
     loop {
-        let gathered = poll_fn(|cx| {
-            let gathered = poll_gather(&mut body, batch, cx);
-            if gathered.is_pending() && stopped.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            gathered.map(Some)
-        });
-        let Some(more) = gathered.await.transpose()? else { return Ok(()) };
+        let gathered = poll_fn(|cx| poll_gather(&mut body, batch, cx));
+        let Some(more) = sender.unless_stopped(pin!(gathered)).await.transpose()? else { return Ok(()) };
         if sender.write(batch).await.is_err() {
             return Ok(());
         }

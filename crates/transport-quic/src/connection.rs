@@ -74,12 +74,12 @@ impl Connection for QuicConnection {
             };
             outgoing.count_down(&mut head);
             let (request, outgoing) = outgoing.split();
-            outgoing.run(link.exchange(&head, request, streams, pass)).await
+            outgoing.run(pin!(link.exchange(&head, request, streams, pass))).await
         })
     }
 
     fn is_open(&self) -> bool {
-        self.link.is_open()
+        self.link.gate.is_open()
     }
 
     fn closed(&self) -> BoxFuture<'_, ()> {
@@ -159,13 +159,8 @@ const fn streamed(stats: &ConnectionStats) -> u64 {
 }
 
 impl Link {
-    fn is_open(&self) -> bool {
-        self.gate.is_open() && self.connection.close_reason().is_none()
-    }
-
     fn enter(&self) -> Result<Arc<Pass>, SendError> {
-        let pass = if self.is_open() { self.gate.enter() } else { None };
-        pass.map(Arc::new).ok_or_else(|| self.closed())
+        self.gate.enter().map(Arc::new).ok_or_else(|| self.closed())
     }
 
     /// A stream, if there is a place for it now.
@@ -192,8 +187,17 @@ impl Link {
     ) -> Result<(Sender, Receiver), SendError> {
         match opened {
             Ok((send, receive)) => Ok((Sender::new(send), Receiver::new(receive, max_block(&self.limits)))),
-            Err(error) => Err(self.not_sent(&self.explain(&error))),
+            Err(error) => {
+                self.lost();
+                Err(self.not_sent(&self.explain(&error)))
+            }
         }
+    }
+
+    /// What this learns first, all others know at once: to ask the connection itself before each request would make them all wait for
+    /// who sends on it.
+    fn lost(&self) {
+        self.gate.close();
     }
 
     async fn exchange(
@@ -223,6 +227,9 @@ impl Link {
     /// What it means that a stream ended before the head of its reply.
     fn no_reply(&self, error: &ReceiveError, index: u64) -> SendError {
         let why = error.to_string();
+        if let ReceiveError::Lost(_) = error {
+            self.lost();
+        }
         match error {
             ReceiveError::Reset(code) if Code::Refused.is(*code) => self.closed(),
             ReceiveError::Reset(_) => self.maybe_sent(SendErrorKind::Lost, &why),

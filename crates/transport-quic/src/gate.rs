@@ -1,12 +1,17 @@
 //! Who is inside a connection: exchanges enter while it is open, and it ends once it is closed and empty.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
 /// The gate of one connection. Once closed, it stays closed.
 #[derive(Debug)]
-pub(crate) struct Gate(watch::Sender<Inside>);
+pub(crate) struct Gate {
+    inside: watch::Sender<Inside>,
+    /// The same as `inside.open`, for those who ask before each request.
+    open: AtomicBool,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Inside {
@@ -20,13 +25,14 @@ pub(crate) struct Pass(Arc<Gate>);
 
 impl Gate {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::Sender::new(Inside { open: true, exchanges: 0 })))
+        let inside = watch::Sender::new(Inside { open: true, exchanges: 0 });
+        Arc::new(Self { inside, open: AtomicBool::new(true) })
     }
 
     /// Lets an exchange in, if the gate is open.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Pass> {
         let mut entered = false;
-        self.0.send_if_modified(|inside| {
+        self.inside.send_if_modified(|inside| {
             entered = inside.open;
             inside.exchanges += usize::from(entered);
             // Nobody waits for the gate to fill.
@@ -36,16 +42,17 @@ impl Gate {
     }
 
     pub(crate) fn close(&self) {
-        self.0.send_if_modified(|inside| std::mem::replace(&mut inside.open, false));
+        self.open.store(false, Ordering::Release);
+        self.inside.send_if_modified(|inside| std::mem::replace(&mut inside.open, false));
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.0.borrow().open
+        self.open.load(Ordering::Acquire)
     }
 
     /// Whether there is no exchange inside.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.borrow().exchanges == 0
+        self.inside.borrow().exchanges == 0
     }
 
     /// Ends when the gate is closed.
@@ -60,13 +67,13 @@ impl Gate {
 
     async fn wait(&self, until: impl Fn(&Inside) -> bool) {
         // The sender is in `self`, so it can't be gone.
-        let _ = self.0.subscribe().wait_for(|inside| until(inside)).await;
+        let _ = self.inside.subscribe().wait_for(|inside| until(inside)).await;
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.0.0.send_if_modified(|inside| {
+        self.0.inside.send_if_modified(|inside| {
             inside.exchanges -= 1;
             !inside.open && inside.exchanges == 0
         });

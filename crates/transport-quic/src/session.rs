@@ -143,19 +143,13 @@ fn refuse(mut sender: Sender, mut receiver: Receiver) {
 
 /// Answers one request. The sender gives it up by stopping the reply.
 async fn request(host: Arc<Host>, from: NodeId, mut sender: Sender, mut receiver: Receiver) {
-    let mut stopped = pin!(sender.stopped());
-    let head = tokio::select! {
-        biased;
-        () = &mut stopped => return,
-        head = timeout(host.limits.handshake_timeout, receiver.frame()) => head,
-    };
+    let head = timeout(host.limits.handshake_timeout, receiver.frame());
+    let Some(head) = sender.unless_stopped(pin!(head)).await else { return };
     let reply = match head {
         Ok(Ok(Frame::Head(block))) => {
-            tokio::select! {
-                biased;
-                () = &mut stopped => return,
-                reply = answer(&host, from, block, receiver) => reply,
-            }
+            let answered = sender.unless_stopped(pin!(answer(&host, from, block, receiver))).await;
+            let Some(reply) = answered else { return };
+            reply
         }
         Ok(Ok(_)) => Reply::of(Outcome::Refused, "the request doesn't begin with its head"),
         Ok(Err(ReceiveError::Frame(error))) => Reply::of(Outcome::Refused, error.to_string()),

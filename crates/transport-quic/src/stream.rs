@@ -1,7 +1,7 @@
 //! The two halves of a stream. Each tells the peer when it is dropped before its end.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -82,11 +82,16 @@ impl Sender {
         let _ = self.stream.reset(code.into());
     }
 
-    /// Ends when the peer reads no more, or is lost.
-    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        let stopped = self.stream.stopped();
-        async move {
-            let _ = stopped.await;
+    /// Does some work, unless the peer reads no more, or is lost, before it is done. That is asked only once the work has to wait: the answer costs
+    /// more than most work that hasn't to. The work is pinned by who calls: a future that it is moved into holds it twice.
+    pub(crate) async fn unless_stopped<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            return Some(done);
+        }
+        tokio::select! {
+            biased;
+            _ = self.stream.stopped() => None,
+            done = work => Some(done),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The part of an exchange that is the same on every wire: limits and deadlines, on both sides.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use homing_types::{NodeId, Outcome};
@@ -94,13 +95,13 @@ impl Outgoing {
     }
 
     /// Runs the sending until the reply's head is there, the deadline passes or the request's own body
-    /// breaks a limit; then guards the reply's body.
+    /// breaks a limit; then guards the reply's body. The sending is pinned by who calls: a future that it is moved into holds it twice.
     ///
     /// # Errors
     /// Those of `sending`, and those named above as maybe sent.
     pub async fn run(
         self,
-        sending: impl Future<Output = Result<Reply, SendError>>,
+        sending: Pin<&mut impl Future<Output = Result<Reply, SendError>>>,
     ) -> Result<Reply, SendError> {
         let mut reply = tokio::select! {
             biased;

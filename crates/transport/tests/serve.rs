@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,7 +71,7 @@ async fn the_receiver_ends_the_replys_body_at_the_deadline() {
 async fn the_sender_ends_the_replys_body_at_the_deadline() {
     let started = Instant::now();
     let outgoing = prepare(&head(Some(SECOND)), request(Body::empty()), 0, &Limits::default()).unwrap();
-    let reply = outgoing.run(async { Ok(reply(stuck())) }).await.unwrap();
+    let reply = outgoing.run(pin!(async { Ok(reply(stuck())) })).await.unwrap();
     assert_eq!(error_of(reply).await, BodyError::Deadline);
     assert_eq!(started.elapsed(), SECOND);
 }
@@ -85,7 +86,7 @@ async fn the_sender_ends_the_requests_body_at_the_deadline() {
         let error = request.into_body().collect().await.unwrap_err();
         Err(SendError::maybe_sent(SendErrorKind::Body, error.to_string()))
     };
-    let error = outgoing.run(sending).await.unwrap_err();
+    let error = outgoing.run(pin!(sending)).await.unwrap_err();
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, SendErrorKind::Deadline), "{error}");
     assert_eq!(started.elapsed(), SECOND);
 }
@@ -140,7 +141,7 @@ async fn each_side_holds_the_others_header_block_to_its_own_limit() {
     let mut reply_over = reply(Body::empty());
     reply_over.response.headers_mut().insert("x-a", big);
     let outgoing = prepare(&head(None), request(Body::empty()), 0, &limits).unwrap();
-    let error = outgoing.run(async { Ok(reply_over) }).await.unwrap_err();
+    let error = outgoing.run(pin!(async { Ok(reply_over) })).await.unwrap_err();
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, SendErrorKind::Limit), "{error}");
     assert!(error.message.contains("the response's header block"), "{error}");
 }

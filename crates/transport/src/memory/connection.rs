@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 
 use homing_types::NodeId;
@@ -77,7 +78,7 @@ impl Connection for MemoryConnection {
             let place = outgoing.place(self.0.place()).await??;
             outgoing.count_down(&mut head);
             let (request, outgoing) = outgoing.split();
-            outgoing.run(Exchange::run(&self.0, place, head, request)).await
+            outgoing.run(pin!(Exchange::run(&self.0, place, head, request))).await
         })
     }
 
