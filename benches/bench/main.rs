@@ -20,7 +20,7 @@ mod report;
 mod scenarios;
 mod serve;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,8 +55,8 @@ struct Cli {
     #[arg(long, value_delimiter = ',', value_parser = scenario)]
     scenario: Vec<&'static Scenario>,
     /// Only these contestants, separated by commas, whatever they are held against
-    #[arg(long, value_delimiter = ',')]
-    contestant: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_parser = contestant)]
+    contestant: Vec<Contestant>,
     /// Connections of each contestant
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: u16,
@@ -96,6 +96,14 @@ fn scenario(name: &str) -> Result<&'static Scenario, String> {
     let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
     let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
     found.ok_or_else(|| format!("no scenario is called that: use one of {}", names.join(", ")))
+}
+
+fn contestant(name: &str) -> Result<Contestant, String> {
+    let all = || SCENARIOS.iter().flat_map(|scenario| scenario.contestants);
+    let found = all().find(|contestant| contestant.name() == name).copied();
+    let names: BTreeSet<_> = all().map(|contestant| contestant.name()).collect();
+    let names: Vec<_> = names.into_iter().collect();
+    found.ok_or_else(|| format!("nobody is called that: use one of {}", names.join(", ")))
 }
 
 /// Whose allocations are counted.
@@ -205,8 +213,7 @@ async fn run(cli: &Cli, ground: &Ground, allocations: Vec<Allocations>, out: &Pa
         for contestant in scenario.contestants {
             let wired =
                 contestant.wire().is_none_or(|wire| cli.wire.iter().any(|chosen| chosen.as_str() == wire));
-            let named =
-                cli.contestant.is_empty() || cli.contestant.iter().any(|name| name == contestant.name());
+            let named = cli.contestant.is_empty() || cli.contestant.contains(contestant);
             if !(wired && named) {
                 continue;
             }

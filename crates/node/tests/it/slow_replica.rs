@@ -18,8 +18,8 @@ const EACH_WAY: Duration = Duration::from_millis(100);
 /// Reads under way, spread over the others.
 const READERS: usize = 16;
 
-/// The most that a node has to another: two for what people send, one for what nodes do.
-const CONNECTIONS: usize = 3;
+/// The most that a node has to another: two for what people send, two for what nodes do.
+const CONNECTIONS: usize = 4;
 
 /// Of 100 reads.
 const HEDGES: f64 = 5.0;
