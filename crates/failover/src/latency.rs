@@ -20,6 +20,9 @@ const FORGOTTEN: Duration = Duration::from_secs(30);
 /// Answers before the average is believed.
 const ENOUGH: u32 = 8;
 
+/// The time that they must span: what comes in one burst is slow or fast together, and says nothing of the peer.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+
 /// How far one attempt moves the share of successes.
 const STEP: f64 = 1.0 / 8.0;
 
@@ -37,12 +40,14 @@ pub(crate) struct Latency {
     mean: f64,
     answers: u32,
     success: f64,
+    /// The first answer.
+    since: Time,
     at: Time,
 }
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { peak: 0.0, mean: 0.0, answers: 0, success: 1.0, at: Time::ZERO }
+        Self { peak: 0.0, mean: 0.0, answers: 0, success: 1.0, since: Time::ZERO, at: Time::ZERO }
     }
 }
 
@@ -51,6 +56,9 @@ impl Latency {
     pub(crate) fn answered(&mut self, took: Duration, now: Time) {
         let old = self.pass(now);
         let took = took.as_secs_f64();
+        if self.answers == 0 {
+            self.since = now;
+        }
         self.answers = self.answers.saturating_add(1);
         let new = (1.0 - old).max(1.0 / f64::from(self.answers));
         self.mean += (took - self.mean) * new;
@@ -73,7 +81,8 @@ impl Latency {
 
     /// How long an answer takes on average, failures counted in; `None` while that isn't known.
     pub(crate) fn expected(&self, now: Time) -> Option<Duration> {
-        (self.answers >= ENOUGH).then(|| Duration::from_secs_f64(self.mean / self.success_at(now)))
+        let enough = self.answers >= ENOUGH && self.at.since(self.since) >= LONG_ENOUGH;
+        enough.then(|| Duration::from_secs_f64(self.mean / self.success_at(now)))
     }
 
     /// Whether what is known is so old that a request should find out.
@@ -182,6 +191,8 @@ mod tests {
         let (latency, now) = steady(u64::from(ENOUGH) - 1);
         assert_eq!(latency.expected(now), None);
         let (mut latency, now) = steady(u64::from(ENOUGH));
+        assert_eq!(latency.expected(now), None, "too short a time");
+        latency.answered(ms(2), at(1_000));
         assert!(latency.expected(now).is_some() && !latency.is_old(now));
         let later = now + ms(40_000);
         assert!(latency.is_old(later));
