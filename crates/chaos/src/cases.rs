@@ -1,7 +1,7 @@
 //! The cases, one kind a file.
 
 mod kills;
-mod loss;
+pub(crate) mod loss;
 mod overload;
 mod partitions;
 mod slow;
@@ -14,12 +14,7 @@ use crate::stage::Arena;
 
 /// All cases, in the order in which they run.
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "loss-0",
-        kind: Kind::Loss(0),
-        quick: true,
-        what: "no fault: what the others are held against",
-    },
+    Case { name: "loss-0", kind: Kind::Loss(0), quick: true, what: "no fault: what the others stand beside" },
     Case {
         name: "loss-1",
         kind: Kind::Loss(1),

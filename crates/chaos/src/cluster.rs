@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use homing::{Body, Client};
 use http::Request;
 use http_body_util::BodyExt;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,6 +23,9 @@ const ZONES: usize = 3;
 
 /// Waits for a node are bounded by this.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So many lines of a log tell why a node is not there.
+const LAST: usize = 10;
 
 /// What nodes log of their calls: each gap between two walks, and nothing else.
 const LOG: &str = "info,homing_router::call=debug";
@@ -141,7 +145,7 @@ impl<'a> Cluster<'a> {
         for node in &mut self.nodes {
             node.start()?;
         }
-        for node in &self.nodes {
+        for node in &mut self.nodes {
             node.reaches_all().await?;
         }
         Ok(())
@@ -289,11 +293,9 @@ impl Node<'_> {
         Ok(())
     }
 
-    /// Sends a signal: `-STOP`, `-CONT`.
-    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
-        let sent = std::process::Command::new("kill").arg(signal).arg(self.pid()?.to_string()).status()?;
-        ensure!(sent.success(), "kill {signal} {}", self.id);
-        Ok(())
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let process = Pid::from_raw(self.pid()? as i32).context("no process has the id 0")?;
+        kill_process(process, signal).with_context(|| format!("can't signal {}", self.id))
     }
 
     /// Whether the process answers its operator within this time.
@@ -304,27 +306,28 @@ impl Node<'_> {
     /// Lets a process go on that was to stand still, and tells whether it did.
     pub(crate) async fn go_on(&self) -> Result<bool> {
         let stood_still = !self.moves(Duration::from_secs(1)).await;
-        self.signal("-CONT")?;
+        self.signal(Signal::CONT)?;
         Ok(stood_still)
     }
 
     /// Waits until the process answers its operator.
-    pub(crate) async fn lives(&self) -> Result<()> {
+    pub(crate) async fn lives(&mut self) -> Result<()> {
         let started = Instant::now();
         while self.admin("/live").await.is_err() {
-            ensure!(
-                started.elapsed() < PATIENCE,
-                "{} does not live after {PATIENCE:?}: {}",
-                self.id,
-                self.log()
-            );
+            let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            if ended || started.elapsed() >= PATIENCE {
+                let log = self.log();
+                let last: Vec<_> = log.lines().rev().take(LAST).collect();
+                let what = if ended { "has ended" } else { "does not answer its operator" };
+                bail!("{} {what}. What it logged last, the newest first:\n{}", self.id, last.join("\n"));
+            }
             sleep(Duration::from_millis(10)).await;
         }
         Ok(())
     }
 
     /// Waits until this node reaches every other.
-    pub(crate) async fn reaches_all(&self) -> Result<()> {
+    pub(crate) async fn reaches_all(&mut self) -> Result<()> {
         self.lives().await?;
         let started = Instant::now();
         loop {

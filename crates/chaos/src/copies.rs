@@ -3,7 +3,7 @@
 //! A write has a place in the history of its space, its `seq`, and each write of a load goes to a key of its own. So a write that was applied
 //! twice leaves a gap: its key bears the second place, and nothing the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -24,7 +24,9 @@ pub(crate) struct Found {
     pub(crate) copies: usize,
     /// Acknowledged writes that a copy lacks, or holds at another place than was said.
     pub(crate) lost: usize,
-    /// Places in histories that no key bears.
+    /// Writes of which a caller was told that nobody has executed them, and that are there.
+    pub(crate) refused: usize,
+    /// Places in histories that no key bears, or that two bear.
     pub(crate) twice: u64,
     /// Copies that hold something else than the primary.
     pub(crate) different: usize,
@@ -45,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]) -> Result<Found> {
     let clients: Vec<Kv> =
         cluster.nodes.iter().map(|node| Kv::new(&node.client(), 1)).collect::<Result<_>>()?;
-    let mut found = Found::default();
+    let (mut found, mut lost) = (Found::default(), BTreeSet::new());
     let mut of_space: BTreeMap<usize, Vec<&Done>> = BTreeMap::new();
     for call in calls.iter().filter(|call| call.asked != Asked::Read) {
         of_space.entry(call.space).or_default().push(call);
@@ -54,7 +56,7 @@ pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]
     for (space, name) in spaces.names.iter().enumerate() {
         for owner in spaces.owners[space].all() {
             let content = content(&clients[owner], &cluster.nodes[owner].id, name).await?;
-            found.misses(name, owner, &content, calls_of(space));
+            found.misses(name, owner, &content, calls_of(space), &mut lost);
         }
     }
     spaces.write_all(cluster, "last").await?;
@@ -64,7 +66,7 @@ pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]
         for owner in spaces.owners[space].all() {
             let content = content(&clients[owner], &cluster.nodes[owner].id, name).await?;
             found.copies += 1;
-            found.misses(name, owner, &content, calls);
+            found.misses(name, owner, &content, calls, &mut lost);
             match &first {
                 None => first = Some(content),
                 Some(first) if *first == content => {}
@@ -76,7 +78,7 @@ pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]
         }
         let content = first.unwrap_or_default();
         let last = content.values().map(|(_, seq)| *seq).max().unwrap_or_default();
-        let gaps = last - content.len() as u64;
+        let gaps = last.abs_diff(content.len() as u64);
         found.twice += gaps;
         if gaps > 0 {
             found.note(format!("twice: {name} has {} keys and {last} writes", content.len()));
@@ -88,18 +90,32 @@ pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]
                 && content.contains_key(call.key.as_bytes())
         };
         found.late += calls.iter().filter(late).count();
+        for call in calls.iter().filter(|call| matches!(call.ended, Ended::Overloaded)) {
+            if content.contains_key(call.key.as_bytes()) {
+                found.refused += 1;
+                found.note(format!("refused, and executed: {name} {}", call.key));
+            }
+        }
     }
+    found.lost = lost.len();
     Ok(found)
 }
 
 impl Found {
-    /// Counts what was acknowledged and this copy lacks.
-    fn misses(&mut self, space: &str, owner: usize, content: &Content, calls: &[&Done]) {
+    /// Notes what was acknowledged and this copy lacks.
+    fn misses<'a>(
+        &mut self,
+        space: &str,
+        owner: usize,
+        content: &Content,
+        calls: &[&'a Done],
+        lost: &mut BTreeSet<&'a str>,
+    ) {
         for call in calls {
             let Ended::Answered(answer) = &call.ended else { continue };
             let is = content.get(call.key.as_bytes()).copied();
             if is != answer.version {
-                self.lost += 1;
+                lost.insert(&call.key);
                 let Done { key, .. } = call;
                 self.note(format!("lost: {space} {key} at n{}: {is:?}, not {:?}", owner + 1, answer.version));
             }

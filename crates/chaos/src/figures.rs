@@ -17,7 +17,8 @@ pub(crate) struct Figures {
     pub(crate) others: BTreeMap<&'static str, usize>,
     /// Of those that were answered, on average.
     pub(crate) attempts: f64,
-    /// Of all, from when they were due, in milliseconds.
+    /// Of those that were answered, from when they were due, in milliseconds. A refusal is quick, and a call that is lost takes as long as
+    /// it is waited for: neither says how long an answer takes.
     pub(crate) p50_ms: f64,
     pub(crate) p90_ms: f64,
     pub(crate) p99_ms: f64,
@@ -37,9 +38,9 @@ impl Figures {
     pub(crate) fn of<'a>(calls: impl IntoIterator<Item = &'a Done>) -> Self {
         let (mut took, mut attempts, mut figures) = (Vec::new(), 0, Self::default());
         for call in calls {
-            took.push(call.took);
             match &call.ended {
                 Ended::Answered(answer) => {
+                    took.push(call.took);
                     figures.answered += 1;
                     attempts += answer.attempts;
                 }

@@ -139,6 +139,9 @@ struct Controls {
     writes_at: Vec<AtomicUsize>,
 }
 
+/// A call that is not counted would look like none.
+const NO_PANIC: &str = "a call ends, and does not panic";
+
 /// Makes keys differ from load to load.
 static LOADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -149,6 +152,7 @@ impl Load {
         cluster: &Cluster<'_>,
         spaces: &Arc<Spaces>,
         offer: Offer,
+        loaded: &Arc<AtomicU64>,
     ) -> Result<Self> {
         let clients: Vec<Kv> = cluster
             .nodes
@@ -164,7 +168,13 @@ impl Load {
             writes_at: clients.iter().map(|_| AtomicUsize::new(0)).collect(),
         });
         let began = Instant::now();
-        let all = runtime.spawn(drive(clients, Arc::clone(spaces), offer, began, Arc::clone(&controls)));
+        let driving = drive(clients, Arc::clone(spaces), offer, began, Arc::clone(&controls));
+        let loaded = Arc::clone(loaded);
+        let all = runtime.spawn(async move {
+            let done = driving.await;
+            loaded.fetch_add(began.elapsed().as_millis() as u64, Ordering::Relaxed);
+            done
+        });
         Ok(Self { began, controls, all })
     }
 
@@ -271,13 +281,13 @@ async fn drive(
             });
         }
         while let Some(ended) = calls.try_join_next() {
-            done.extend(ended);
+            done.push(ended.expect(NO_PANIC));
         }
         let pace = controls.pace.load(Ordering::Relaxed).max(1) as f64 / 1_000.0;
         due += Duration::from_secs_f64(1.0 / (offer.rate * pace));
     }
     while let Some(ended) = calls.join_next().await {
-        done.extend(ended);
+        done.push(ended.expect(NO_PANIC));
     }
     done.sort_by_key(|call| call.due);
     done

@@ -38,7 +38,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::cases::{CASES, Case};
@@ -148,14 +147,15 @@ fn inside(
     let hosts = Hosts::make()?;
     let run = sandbox::outer_id(&folder).context("the folder bears no process id")?;
     let (load, bare) = (hosts.load.runtime()?, [hosts.bare[0].runtime()?, hosts.bare[1].runtime()?]);
-    let gaps = Mutex::new(Gaps::default());
-    let arena = Arena { hosts, load, bare, binary, folder, quick: cli.quick, run, gaps };
+    let arena = Arena { hosts, load, bare, binary, folder, quick: cli.quick, run };
     let no_quota = needs::no_quota(run);
     let may = |case: &&Case| !case.needs_quota() || no_quota.is_none();
     let (cases, skipped): (Vec<_>, Vec<_>) = chosen(cli).into_iter().partition(may);
     let report = runtime.block_on(run_cases(cli, &arena, &cases, out))?;
     say!("{}", page::summary(&report));
-    say!("{}", out.join("report.html").display());
+    if !report.cases.is_empty() {
+        say!("{}", out.join("report.html").display());
+    }
     let good = report.is_good();
     if report.cases.iter().any(|case| case.missed().next().is_some()) {
         say!("logs of the nodes, until the next run: {}", arena.folder.display());
@@ -192,7 +192,8 @@ async fn run_cases(cli: &Cli, arena: &Arena, cases: &[&Case], out: &Path) -> Res
         backoff: Vec::new(),
     };
     for wire in &cli.wire {
-        report.backoff.push((wire.as_str(), Gaps::default().law()));
+        let mut gaps = Gaps::default();
+        report.backoff.push((wire.as_str(), gaps.law()));
         for case in cases {
             let number = report.cases.len() + 1;
             say!(
@@ -207,15 +208,15 @@ async fn run_cases(cli: &Cli, arena: &Arena, cases: &[&Case], out: &Path) -> Res
             let ended = with_progress(case.run(arena, wire.as_str())).await;
             let ended = ended.unwrap_or_else(|error| CaseReport::broken(case.name, wire.as_str(), &error));
             say!("{}", page::told(&ended, cli.quick));
+            gaps.join(&ended.gaps);
             report.cases.push(ended);
             if let Some((_, law)) = report.backoff.last_mut() {
-                *law = arena.gaps.lock().law();
+                *law = gaps.law();
             }
             report.seconds = began.elapsed().as_secs_f64();
             // Who ends the run has what it has found until then.
             page::write(&report, out)?;
         }
-        *arena.gaps.lock() = Gaps::default();
     }
     Ok(report)
 }

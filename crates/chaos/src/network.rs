@@ -68,6 +68,25 @@ const fn address(host: u8) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, host)
 }
 
+/// A runtime whose sockets are on a host. What runs there ends with it.
+pub(crate) struct OnHost(Option<Runtime>);
+
+impl std::ops::Deref for OnHost {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for OnHost {
+    /// A runtime waits for its end, which tokio allows no thread of another one. Afterwards its ports are free.
+    fn drop(&mut self) {
+        let runtime = self.0.take();
+        let _ = std::thread::spawn(move || drop(runtime)).join();
+    }
+}
+
 impl Host {
     /// Makes a host, whose address ends in `number`.
     pub(crate) fn new(name: &str, number: u8) -> Result<Self> {
@@ -93,7 +112,7 @@ impl Host {
     }
 
     /// A runtime whose tasks, if they are spawned, run there.
-    pub(crate) fn runtime(&self) -> Result<Runtime> {
+    pub(crate) fn runtime(&self) -> Result<OnHost> {
         let path = format!("/run/netns/{}", self.name);
         let place = File::open(&path).with_context(|| format!("can't open {path}"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -105,7 +124,7 @@ impl Host {
                     .expect("a namespace that was made here can be entered");
             })
             .build()?;
-        Ok(runtime)
+        Ok(OnHost(Some(runtime)))
     }
 
     /// From whom faults may come.

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use homing_benches::Chart;
 
+use crate::cases::loss;
 use crate::report::{CaseReport, Check, Report};
 
 /// Writes `report.json`, `report.md` and `report.html`.
@@ -22,7 +23,8 @@ pub(crate) fn write(report: &Report, out: &Path) -> Result<()> {
 
 /// Latencies under this loss, beside the bare wire's.
 fn chart(case: &CaseReport) -> Chart {
-    let lines = case.classes.iter().take(3).map(|(name, figures)| (name.clone(), figures.curve.clone()));
+    let drawn = case.classes.iter().filter(|(name, _)| loss::DRAWN.contains(&name.as_str()));
+    let lines = drawn.map(|(name, figures)| (name.clone(), figures.curve.clone()));
     Chart { title: format!("{} on {}", case.case, case.wire), lines: lines.collect() }
 }
 
@@ -82,7 +84,11 @@ const fn missed(check: &Check, quick: bool) -> &'static str {
 pub(crate) fn summary(report: &Report) -> String {
     let mut lines = String::new();
     for (wire, law) in &report.backoff {
-        let how = if law.holds() { "keep the law" } else { "MISSED: break the law" };
+        let how = if report.keeps(wire, law) {
+            "keep the law"
+        } else {
+            "MISSED: break the law, or were not logged"
+        };
         let _ = writeln!(
             lines,
             "backoff on {wire}: {} gaps {how}: {} too long, {} cut short, {:.3} from even (at most {:.3}); {} near a deadline",
@@ -129,8 +135,13 @@ fn markdown(report: &Report) -> String {
     for (wire, law) in &report.backoff {
         let _ = writeln!(
             text,
-            "Backoff on {wire}: {} gaps, {} longer than the law allows, {} cut short, {:.3} from an even distribution (at most {:.3} in 999 of 1,000 runs).\n",
-            law.gaps, law.over, law.short, law.distance, law.bound
+            "Backoff on {wire}: {} gaps, {} longer than the law allows, {} cut short, {:.3} from an even distribution (at most {:.3} in 999 of 1,000 runs): {}.\n",
+            law.gaps,
+            law.over,
+            law.short,
+            law.distance,
+            law.bound,
+            if report.keeps(wire, law) { "met" } else { "**missed**" }
         );
     }
     text += "| case | wire | calls | success % | p50 ms | p90 | p99 | p99.9 | max | attempts a call |\n|---|---|---|---|---|---|---|---|---|---|\n";
@@ -178,7 +189,11 @@ fn markdown(report: &Report) -> String {
     for case in &report.cases {
         for check in &case.checks {
             let gate = check.must;
-            let met = if check.met { "met" } else { "**missed**" };
+            let met = match (check.met, check.fails(report.quick)) {
+                (true, _) => "met",
+                (_, true) => "**missed**",
+                (_, false) => "slow",
+            };
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {:.3} | {gate} | {met} |",

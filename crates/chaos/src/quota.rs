@@ -79,14 +79,25 @@ pub(crate) fn used(process: u32) -> io::Result<Duration> {
     Ok(Duration::from_millis(10 * ticks.sum::<u64>()))
 }
 
-/// Removes the groups of a run.
-pub(crate) fn remove_all(run: u32) {
-    let of_run = format!("{PREFIX}{run}-");
-    for at in [V1, V2] {
-        for entry in fs::read_dir(at).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&of_run) {
-                let _ = fs::remove_dir(entry.path());
-            }
-        }
+/// Removes the groups of a run, and tells whether none is left: one can't be removed before its last process has ended.
+pub(crate) fn remove_all(run: u32) -> bool {
+    let mut gone = true;
+    for (_, group) in groups().into_iter().filter(|(of, _)| *of == run) {
+        gone &= fs::remove_dir(group).is_ok();
     }
+    gone
+}
+
+/// The runs that have groups.
+pub(crate) fn runs() -> Vec<u32> {
+    groups().into_iter().map(|(run, _)| run).collect()
+}
+
+fn groups() -> Vec<(u32, PathBuf)> {
+    let entries = [V1, V2].into_iter().flat_map(|at| fs::read_dir(at).into_iter().flatten().flatten());
+    let run_of = |path: PathBuf| {
+        let run = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()?;
+        Some((run, path))
+    };
+    entries.filter_map(|entry| run_of(entry.path())).collect()
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::copies::Found;
 use crate::figures::Figures;
-use crate::law::Law;
+use crate::law::{Gaps, Law};
 
 /// One case on one wire.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -16,7 +16,7 @@ pub(crate) struct CaseReport {
     pub(crate) seconds: f64,
     /// Figures by class of calls.
     pub(crate) classes: Vec<(String, Figures)>,
-    /// Answers a second.
+    /// Answers a second, while there was a load.
     pub(crate) goodput: f64,
     /// By the nodes' counters.
     pub(crate) retries: f64,
@@ -32,6 +32,9 @@ pub(crate) struct CaseReport {
     pub(crate) checks: Vec<Check>,
     /// What else was seen.
     pub(crate) notes: Vec<String>,
+    /// Between attempts, as the nodes logged them.
+    #[serde(skip)]
+    pub(crate) gaps: Gaps,
 }
 
 /// A figure that must hold.
@@ -107,10 +110,12 @@ impl Report {
     /// Whether all that must hold held.
     pub(crate) fn is_good(&self) -> bool {
         !self.cases.iter().flat_map(|case| &case.checks).any(|check| check.fails(self.quick))
-            && self
-                .backoff
-                .iter()
-                .all(|(wire, law)| law.holds() && (law.gaps > 0 || self.retries(wire) < MANY))
+            && self.backoff.iter().all(|(wire, law)| self.keeps(wire, law))
+    }
+
+    /// Whether the gaps between a wire's attempts are as they must be, and were found at all.
+    pub(crate) fn keeps(&self, wire: &str, law: &Law) -> bool {
+        law.holds() && (law.gaps > 0 || self.retries(wire) < MANY)
     }
 }
 
@@ -120,10 +125,17 @@ impl CaseReport {
         Self { case: case.to_owned(), wire, ..Self::default() }
     }
 
-    /// One that broke off.
+    /// One that broke off before anything was seen.
     pub(crate) fn broken(case: &str, wire: &'static str, error: &anyhow::Error) -> Self {
-        let check = Check::new("broke off", 1.0, Must::AtMost(0.0));
-        Self { checks: vec![check], notes: vec![format!("{error:#}")], ..Self::new(case, wire) }
+        let mut report = Self::new(case, wire);
+        report.break_off(error);
+        report
+    }
+
+    /// Something could not be found out, which is a failure, too.
+    pub(crate) fn break_off(&mut self, error: &anyhow::Error) {
+        self.checks.push(Check::new("broke off", 1.0, Must::AtMost(0.0)));
+        self.notes.push(format!("{error:#}"));
     }
 
     pub(crate) fn missed(&self) -> impl Iterator<Item = &Check> {

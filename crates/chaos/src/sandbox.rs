@@ -9,12 +9,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::quota;
+
+/// How often, and how far apart, it is looked whether all those inside have ended.
+const ENDING_STEPS: u32 = 100;
+const ENDING_STEP: Duration = Duration::from_millis(20);
 
 /// Tells the one inside its folder.
 const FOLDER: &str = "HOMING_CHAOS_FOLDER";
@@ -64,17 +70,27 @@ pub(crate) async fn run(at: &Path) -> Result<ExitCode> {
     };
     inside.kill().await?;
     remove(&folder, id);
+    // The kernel ends those inside in its own time.
+    for _ in 0..ENDING_STEPS {
+        if quota::remove_all(id) {
+            break;
+        }
+        sleep(ENDING_STEP).await;
+    }
     Ok(ExitCode::from(code))
 }
 
 /// Removes what runs before have left: logs of cases that failed, and all of one that was killed with -9.
 fn remove_left(at: &Path) {
     let Ok(entries) = fs::read_dir(at) else { return };
+    let ended = |id: &u32| !Path::new(&format!("/proc/{id}")).exists();
     for entry in entries.flatten() {
-        let id = outer_id(&entry.path());
-        if let Some(id) = id.filter(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+        if let Some(id) = outer_id(&entry.path()).filter(ended) {
             remove(&entry.path(), id);
         }
+    }
+    for id in quota::runs().into_iter().filter(ended) {
+        quota::remove_all(id);
     }
 }
 

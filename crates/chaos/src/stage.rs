@@ -2,20 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use parking_lot::Mutex;
-use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Counters, Hosts};
 use crate::copies;
 use crate::figures::Figures;
 use crate::kv::{Asked, Ended};
-use crate::law::Gaps;
 use crate::load::{Done, Entry, Load, Offer, Spaces};
-use crate::network::Packets;
+use crate::network::{OnHost, Packets};
 use crate::report::{CaseReport, Check, Must};
 
 /// How many spaces a cluster has: enough that each node is primary, replica and stranger of some.
@@ -27,16 +25,14 @@ pub(crate) const VALUE: usize = 128;
 /// What all cases share.
 pub(crate) struct Arena {
     pub(crate) hosts: Hosts,
-    pub(crate) load: Runtime,
+    pub(crate) load: OnHost,
     /// One for each host of the bare wire.
-    pub(crate) bare: [Runtime; 2],
+    pub(crate) bare: [OnHost; 2],
     pub(crate) binary: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) quick: bool,
     /// This run's process, as the machine knows it.
     pub(crate) run: u32,
-    /// All gaps of one wire.
-    pub(crate) gaps: Mutex<Gaps>,
 }
 
 impl Arena {
@@ -55,6 +51,8 @@ pub(crate) struct Stage<'a> {
     began: Instant,
     packets: Packets,
     counters: Counters,
+    /// For how long there was a load, in milliseconds.
+    loaded: Arc<AtomicU64>,
 }
 
 /// Changes nothing in a configuration.
@@ -75,7 +73,16 @@ impl<'a> Stage<'a> {
         let spaces = Arc::new(Spaces::fill(&cluster, SPACES, VALUE).await?);
         let (packets, counters) = (arena.hosts.packets()?, cluster.counters().await?);
         let report = CaseReport::new(case, wire);
-        Ok(Self { arena, cluster, spaces, report, began: Instant::now(), packets, counters })
+        Ok(Self {
+            arena,
+            cluster,
+            spaces,
+            report,
+            began: Instant::now(),
+            packets,
+            counters,
+            loaded: Arc::default(),
+        })
     }
 
     /// An offer that suits most cases: 200 calls a second, most of them reads, in all spaces.
@@ -93,7 +100,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) fn load(&self, offer: Offer) -> Result<Load> {
-        Load::start(&self.arena.load, &self.cluster, &self.spaces, offer)
+        Load::start(&self.arena.load, &self.cluster, &self.spaces, offer, &self.loaded)
     }
 
     /// What the nodes' hosts have counted since this case began.
@@ -152,11 +159,34 @@ impl<'a> Stage<'a> {
         self.report.notes.push(note);
     }
 
-    /// Ends all faults, looks into all copies, and tells how it went.
-    pub(crate) async fn close(mut self, calls: &[Done]) -> Result<CaseReport> {
+    /// Ends all faults, looks into all copies, and tells how it went. What can't be found out any more is a failure, and takes nothing
+    /// from what was seen before.
+    pub(crate) async fn close(mut self, calls: &[Done]) -> CaseReport {
         self.report.seconds = self.began.elapsed().as_secs_f64();
+        let answered = calls.iter().filter(|call| matches!(call.ended, Ended::Answered(_))).count();
+        self.report.goodput = answered as f64 / self.loaded.load(Ordering::Relaxed).max(1) as f64 * 1e3;
+        let odd: Vec<_> = calls.iter().filter_map(odd).collect();
+        self.check("calls without an end, or with a wrong answer", odd.len() as f64, Must::AtMost(0.0));
+        self.report.notes.extend(odd.into_iter().take(3));
+        if let Err(error) = self.look_into(calls).await {
+            self.report.break_off(&error);
+        }
+        for node in &self.cluster.nodes {
+            self.report.gaps.read(&node.log());
+        }
+        let folder = self.cluster.folder.clone();
+        drop(self.cluster);
+        // What the nodes have logged tells why a figure was missed.
+        if self.report.missed().next().is_none() {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+        self.report
+    }
+
+    async fn look_into(&mut self, calls: &[Done]) -> Result<()> {
         let long = self.packets()?.long;
         self.check("packets longer than the network's", long as f64, Must::AtMost(0.0));
+        self.arena.hosts.mend()?;
         let counters = self.cluster.counters().await?;
         let more = |name: &str, label: &str| counters.sum(name, label) - self.counters.sum(name, label);
         self.report.retries = more("homing_retries_total", "");
@@ -166,29 +196,13 @@ impl<'a> Stage<'a> {
         self.report.corrections = more("homing_corrections_total", "");
         self.report.breakers_opened = more("homing_breaker_changes_total", "to=\"open\"");
         self.report.connections_replaced = more("homing_connections_replaced_total", "");
-        let answered = calls.iter().filter(|call| matches!(call.ended, Ended::Answered(_))).count();
-        self.report.goodput = answered as f64 / self.report.seconds;
-        self.arena.hosts.mend()?;
         let found = copies::check(&self.cluster, &self.spaces, calls).await?;
         self.check("acknowledged writes lost", found.lost as f64, Must::AtMost(0.0));
         self.check("writes applied twice", found.twice as f64, Must::AtMost(0.0));
+        self.check("writes executed that were refused", found.refused as f64, Must::AtMost(0.0));
         self.check("copies unlike their primary's", found.different as f64, Must::AtMost(0.0));
         self.report.copies = Some(found);
-        let odd: Vec<_> = calls.iter().filter_map(odd).collect();
-        self.check("calls without an end, or with a wrong answer", odd.len() as f64, Must::AtMost(0.0));
-        self.report.notes.extend(odd.into_iter().take(3));
-        let mut gaps = Gaps::default();
-        for node in &self.cluster.nodes {
-            gaps.read(&node.log());
-        }
-        self.arena.gaps.lock().join(&gaps);
-        let folder = self.cluster.folder.clone();
-        drop(self.cluster);
-        // What the nodes have logged tells why a figure was missed.
-        if self.report.missed().next().is_none() {
-            let _ = std::fs::remove_dir_all(folder);
-        }
-        Ok(self.report)
+        Ok(())
     }
 }
 

@@ -63,11 +63,11 @@ impl Router {
     ///
     /// # Errors
     /// [`CallError`] with all that was tried, at the latest when the deadline passes.
-    pub async fn call(
+    pub fn call(
         self: &Arc<Self>,
         call: Call,
         request: http::Request<Body>,
-    ) -> Result<Answer, CallError> {
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send + use<'_> {
         let span = tracing::debug_span!(
             "call",
             space = call.space.as_str(),
@@ -80,14 +80,14 @@ impl Router {
             hops = tracing::field::Empty,
             epoch = tracing::field::Empty,
         );
-        self.call_in_span(call, request, &span).instrument(span.clone()).await
+        self.call_in_span(call, request, span.clone()).instrument(span)
     }
 
     async fn call_in_span(
         self: &Arc<Self>,
         call: Call,
         request: http::Request<Body>,
-        span: &Span,
+        span: Span,
     ) -> Result<Answer, CallError> {
         self.counters.called(call.access);
         let started = Instant::now();
@@ -120,7 +120,7 @@ impl Router {
         span.record("attempts", attempts);
         match ended {
             Ok(Reply { head, response }) => {
-                record(span, &head);
+                record(&span, &head);
                 // The call is under way until its answer has been read, or its deadline has passed.
                 let response = response.map(|body| body.holding(place.ok()).until(deadline));
                 Ok(Answer { head, attempts, response })

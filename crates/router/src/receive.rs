@@ -97,21 +97,32 @@ impl Router {
                     // It is seldom, and large: what is executed here need not have room for it.
                     break Box::pin(self.forward(key, Arrived { routed, ..arrived }, request)).await;
                 }
-                decision => break self.answer(decision, key, arrived, request).await,
+                decision => {
+                    break match self.answer(decision, key, arrived, request) {
+                        Ok(executed) => executed.await,
+                        Err(reply) => *reply,
+                    };
+                }
             }
         };
         self.teach(reply, key, believed)
     }
 
     /// Executes a request at the very node where it entered, or says why not.
-    pub(crate) async fn execute_or_explain(
-        self: &Arc<Self>,
+    pub(crate) fn execute_or_explain(
+        &self,
         arrived: Arrived,
         request: http::Request<Body>,
-    ) -> Reply {
+    ) -> impl Future<Output = Reply> + use<'_> {
         let key = arrived.routed.space.key();
         let decision = self.decide(key, &arrived.routed, None, Pull::Failed);
-        self.answer(decision, key, arrived, request).await
+        let answered = self.answer(decision, key, arrived, request);
+        async move {
+            match answered {
+                Ok(executed) => executed.await,
+                Err(reply) => *reply,
+            }
+        }
     }
 
     fn decide(&self, key: SpaceKey, routed: &Routed, shown: Option<Epoch>, pull: Pull) -> Decision {
@@ -130,19 +141,20 @@ impl Router {
         receive(&received, &known)
     }
 
-    async fn answer(
-        self: &Arc<Self>,
+    /// The execution of a request, or the reply to one that isn't executed here.
+    fn answer(
+        &self,
         decision: Decision,
         key: SpaceKey,
         arrived: Arrived,
         request: http::Request<Body>,
-    ) -> Reply {
-        match decision {
+    ) -> Result<impl Future<Output = Reply> + use<'_>, Box<Reply>> {
+        Err(Box::new(match decision {
             Decision::Execute { role, epoch } => {
                 self.counters.executed.increment(1);
                 let space = arrived.routed.space.clone();
                 let grant = Grant { space, role, epoch, valid_until: None };
-                self.execute(grant, arrived, request).await
+                return self.execute(grant, arrived, request);
             }
             Decision::NotReady { retry_after, reason } => {
                 retry_later(Outcome::NotReady, retry_after, reason.to_string())
@@ -160,25 +172,28 @@ impl Router {
                 self.counters.misrouted.increment(1);
                 Reply::of(Outcome::NotOwner, format!("{} does not own the space", self.me))
             }
-        }
+        }))
     }
 
-    async fn execute(&self, grant: Grant, arrived: Arrived, mut request: http::Request<Body>) -> Reply {
+    /// What can be done at once is done when this is called, and not when it is awaited: a future that holds a request beside what becomes
+    /// of it holds it twice, and one is made for each request.
+    fn execute(
+        &self,
+        grant: Grant,
+        arrived: Arrived,
+        mut request: http::Request<Body>,
+    ) -> Result<impl Future<Output = Reply> + use<'_>, Box<Reply>> {
         let now = Instant::now();
         let deadline = arrived.deadline.unwrap_or_else(|| self.default_deadline(now));
         let reply_by = arrived.reply_by.unwrap_or(deadline).min(deadline);
         if reply_by <= now {
-            return Reply::of(Outcome::Expired, LATE);
+            return Err(Box::new(Reply::of(Outcome::Expired, LATE)));
         }
         let Some(service) = self.service() else {
-            return retry_later(Outcome::NotReady, SOON, format!("{} is starting", self.me));
+            let reason = format!("{} is starting", self.me);
+            return Err(Box::new(retry_later(Outcome::NotReady, SOON, reason)));
         };
-        let head = ReplyHead {
-            served_by: Some(self.me.clone()),
-            role: Some(grant.role),
-            epoch: grant.epoch,
-            ..ReplyHead::default()
-        };
+        let (role, epoch, max_age) = (grant.role, grant.epoch, arrived.routed.max_age);
         let traceparent = arrived.traceparent.and_then(|value| HeaderValue::try_from(value).ok());
         if let Some(traceparent) = traceparent {
             request.headers_mut().insert(TRACEPARENT, traceparent);
@@ -193,23 +208,30 @@ impl Router {
             deadline: now + homing_failover::shrink(deadline - now),
             reply_by: now + homing_failover::shrink(reply_by - now),
             idempotency_key: arrived.routed.idempotency_key,
-            max_age: arrived.routed.max_age,
+            max_age,
             request,
         };
-        match service.call(granted).await {
-            // What broke off with the request's body is no answer to it.
-            Ok(_) if deadline <= Instant::now() => Reply::of(Outcome::MaybeSent, LATE),
-            Ok(response) if head.role == Some(Role::Replica) => {
-                of_replica(head, response, arrived.routed.max_age)
+        let called = service.call(granted);
+        Ok(async move {
+            match called.await {
+                // What broke off with the request's body is no answer to it.
+                Ok(_) if deadline <= Instant::now() => Reply::of(Outcome::MaybeSent, LATE),
+                Ok(response) => {
+                    let served_by = Some(self.me.clone());
+                    let head = ReplyHead { served_by, role: Some(role), epoch, ..ReplyHead::default() };
+                    match role {
+                        Role::Primary => Reply { head, response },
+                        Role::Replica => of_replica(head, response, max_age),
+                    }
+                }
+                Err(Declined { execution: Execution::No, retry_after, reason }) => {
+                    retry_later(Outcome::NotReady, retry_after, reason)
+                }
+                Err(Declined { execution: Execution::Maybe, reason, .. }) => {
+                    Reply::of(Outcome::MaybeSent, reason)
+                }
             }
-            Ok(response) => Reply { head, response },
-            Err(Declined { execution: Execution::No, retry_after, reason }) => {
-                retry_later(Outcome::NotReady, retry_after, reason)
-            }
-            Err(Declined { execution: Execution::Maybe, reason, .. }) => {
-                Reply::of(Outcome::MaybeSent, reason)
-            }
-        }
+        })
     }
 
     /// Passes a request on, once: whoever forwards never retries.

@@ -8,9 +8,10 @@ use crate::Plan;
 /// `a_key_from_the_future_whose_write_is_here_is_answered` of `homing-kv`, `a_loser_has_a_place_among_the_requests_under_way` of `homing-router`.
 #[must_use]
 pub fn regressions() -> Vec<(Plan, &'static str)> {
-    const FINDS: [(u64, &str); 2] = [
+    const FINDS: [(u64, &str); 3] = [
         (8, "maybe-sent-weakened: who forwards says not sent of what may have been"),
         (24, "equal-epoch-applied: another group of the same epoch is taken"),
+        (108, "breaker-never-closes: a peer that failed is gone around for good"),
     ];
     FINDS.into_iter().map(|(seed, what)| (Plan::draw(seed), what)).collect()
 }

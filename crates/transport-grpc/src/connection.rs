@@ -69,7 +69,7 @@ impl GrpcConnection {
 
     async fn call(&self, mut head: Head, mut request: http::Request<Body>) -> Result<Reply, SendError> {
         headers::write_head(&head, request.headers_mut());
-        let outgoing = prepare(&head, request, 0, &self.limits)?;
+        let (mut request, outgoing) = prepare(&head, request, 0, &self.limits)?;
         let at_once = Arc::clone(&self.places).try_acquire_owned();
         let waits = matches!(at_once, Err(TryAcquireError::NoPermits));
         let place = if waits {
@@ -78,7 +78,6 @@ impl GrpcConnection {
         } else {
             at_once.map_err(|_closed| self.takes_none())?
         };
-        let (mut request, outgoing) = outgoing.split();
         if waits {
             outgoing.count_down(&mut head);
             headers::write_time_left(&head, request.headers_mut());

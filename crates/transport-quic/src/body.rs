@@ -1,6 +1,6 @@
 //! Bodies: what pumps one into a stream, and what reads one from a stream.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -36,6 +36,14 @@ pub(crate) async fn pump(sender: &mut Sender, batch: &mut Batch, mut body: Body)
     }
 }
 
+/// Adds all of a body that is in hand to the batch; any other is given back.
+fn in_hand(body: Body, batch: &mut Batch) -> Option<Body> {
+    let Some(bytes) = body.bytes() else { return Some(body) };
+    batch.data(bytes.clone());
+    batch.end();
+    None
+}
+
 /// Whether more of a body follows.
 enum More {
     Yes,
@@ -44,6 +52,9 @@ enum More {
 
 /// Adds what is ready of `body` to `batch`, and waits only if that leaves it empty.
 fn poll_gather(body: &mut Body, batch: &mut Batch, cx: &mut Context<'_>) -> Poll<Result<More, BodyError>> {
+    if batch.has_ended() {
+        return Poll::Ready(Ok(More::No));
+    }
     while !batch.is_full() {
         match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -66,31 +77,41 @@ fn poll_gather(body: &mut Body, batch: &mut Batch, cx: &mut Context<'_>) -> Poll
     Poll::Ready(Ok(More::Yes))
 }
 
-/// A request's body on its way, in a task of its own if it isn't all written at once: the reply may come
+/// A request's body on its way, in a task of its own unless it was in hand and is all written at once: the reply may come
 /// and be read meanwhile. Dropping it cuts the body short.
 #[derive(Debug)]
 pub(crate) struct Upload(Option<AbortHandle>);
 
 impl Upload {
-    /// Writes as far as that goes without waiting. If the body fails, so does `reply`.
-    pub(crate) async fn start(
+    /// Writes what is in hand as far as that goes without waiting. If the body fails, so does `reply`.
+    pub(crate) fn start(
         mut sender: Sender,
         mut batch: Batch,
         body: Body,
-        pass: Arc<Pass>,
-        reply: Arc<Mutex<Receiver>>,
+        pass: &Arc<Pass>,
+        reply: &Arc<Mutex<Receiver>>,
     ) -> Self {
-        let mut uploading = Box::pin(async move {
+        let rest = in_hand(body, &mut batch);
+        if rest.is_none() {
+            match sender.write_now(&mut batch) {
+                Ok(true) => {
+                    sender.finish();
+                    return Self(None);
+                }
+                // The windows are full: what is left waits in the batch.
+                Ok(false) => (),
+                Err(_) => return Self(None),
+            }
+        }
+        let (body, pass, reply) = (rest.unwrap_or_default(), Arc::clone(pass), Arc::clone(reply));
+        let uploading = async move {
             if let Err(error) = pump(&mut sender, &mut batch, body).await {
                 sender.reset(Code::of(&error));
                 reply.lock().fail(error);
             }
             drop(pass);
-        });
-        match poll_fn(|cx| Poll::Ready(uploading.as_mut().poll(cx))).await {
-            Poll::Ready(()) => Self(None),
-            Poll::Pending => Self(Some(tokio::spawn(uploading).abort_handle())),
-        }
+        };
+        Self(Some(tokio::spawn(uploading).abort_handle()))
     }
 
     /// Lets the body go on although the reply is complete: the peer stops it if it wants no more.

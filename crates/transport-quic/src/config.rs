@@ -33,6 +33,10 @@ const INITIAL_RTT: Duration = Duration::from_millis(25);
 /// 6.2.1): with the usual 25 ms that is most of the time that a lost request or reply costs on a connection with little on it.
 const MAX_ACK_DELAY: Duration = Duration::from_millis(1);
 
+/// How many packets may come before one must be acknowledged at once: ten, as is usual where there is much to acknowledge. Most
+/// acknowledgements then travel with what is sent anyhow, and none is later than [`MAX_ACK_DELAY`], nor when a packet is missing.
+const ACK_AFTER: u8 = 10;
+
 /// Why there is no QUIC endpoint.
 #[derive(Debug, Error)]
 pub enum QuicError {
@@ -107,7 +111,7 @@ fn transport(limits: &Limits) -> Result<TransportConfig, QuicError> {
     let idle = IdleTimeout::try_from(limits.keepalive_timeout)
         .map_err(|_| QuicError::KeepaliveTimeout(limits.keepalive_timeout))?;
     let mut ack_frequency = AckFrequencyConfig::default();
-    ack_frequency.max_ack_delay(Some(MAX_ACK_DELAY));
+    ack_frequency.max_ack_delay(Some(MAX_ACK_DELAY)).ack_eliciting_threshold(ACK_AFTER.into());
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(idle))

@@ -1,6 +1,6 @@
 //! A connection as the one who dialled sees it.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,19 +63,30 @@ impl QuicConnection {
 }
 
 impl Connection for QuicConnection {
+    /// What can be done at once is done here: a future that holds a request beside what becomes of it holds it twice, and one is
+    /// made for each request.
     fn send(&self, mut head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
         let link = &self.link;
-        Box::pin(async move {
-            let outgoing = prepare(&head, request, binary::head_len(&head), &link.limits)?;
-            let pass = link.enter()?;
-            let streams = match link.open_now() {
-                Some(opened) => opened?,
-                None => outgoing.place(link.open()).await??,
-            };
-            outgoing.count_down(&mut head);
-            let (request, outgoing) = outgoing.split();
-            outgoing.run(pin!(link.exchange(&head, request, streams, pass))).await
-        })
+        let begun = prepare(&head, request, binary::head_len(&head), &link.limits)
+            .and_then(|(request, outgoing)| Ok((request, outgoing, link.enter()?)));
+        let (request, outgoing, pass) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
+        match link.open_now() {
+            Some(Ok(streams)) => {
+                outgoing.count_down(&mut head);
+                let exchange = Exchange::begin(&head, request, streams, pass);
+                Box::pin(async move { outgoing.run(pin!(link.finish(exchange))).await })
+            }
+            Some(Err(error)) => Box::pin(ready(Err(error))),
+            None => Box::pin(async move {
+                let streams = outgoing.place(link.open()).await??;
+                outgoing.count_down(&mut head);
+                let exchange = Exchange::begin(&head, request, streams, pass);
+                outgoing.run(pin!(link.finish(exchange))).await
+            }),
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -158,6 +169,31 @@ const fn streamed(stats: &ConnectionStats) -> u64 {
     stats.frame_rx.stream + stats.frame_tx.stream
 }
 
+/// A request on its way.
+struct Exchange {
+    /// Of its stream.
+    index: u64,
+    receiver: Arc<Mutex<Receiver>>,
+    upload: Upload,
+    pass: Arc<Pass>,
+}
+
+impl Exchange {
+    fn begin(
+        head: &Head,
+        request: http::Request<Body>,
+        (sender, receiver): (Sender, Receiver),
+        pass: Arc<Pass>,
+    ) -> Self {
+        let index = sender.index();
+        let mut batch = Batch::with_room(request.body().bytes());
+        batch.head(|out| binary::encode_request(head, &request, out));
+        let receiver = Arc::new(Mutex::new(receiver));
+        let upload = Upload::start(sender, batch, request.into_body(), &pass, &receiver);
+        Self { index, receiver, upload, pass }
+    }
+}
+
 impl Link {
     fn enter(&self) -> Result<Arc<Pass>, SendError> {
         self.gate.enter().map(Arc::new).ok_or_else(|| self.closed())
@@ -200,19 +236,9 @@ impl Link {
         self.gate.close();
     }
 
-    async fn exchange(
-        &self,
-        head: &Head,
-        request: http::Request<Body>,
-        (sender, receiver): (Sender, Receiver),
-        pass: Arc<Pass>,
-    ) -> Result<Reply, SendError> {
-        let index = sender.index();
-        let mut batch = Batch::default();
-        batch.head(|out| binary::encode_request(head, &request, out));
-        let receiver = Arc::new(Mutex::new(receiver));
-        let upload =
-            Upload::start(sender, batch, request.into_body(), Arc::clone(&pass), Arc::clone(&receiver)).await;
+    /// Waits for the head of the reply.
+    async fn finish(&self, exchange: Exchange) -> Result<Reply, SendError> {
+        let Exchange { index, receiver, upload, pass } = exchange;
         let frame = poll_fn(|cx| receiver.lock().poll_frame(cx)).await;
         let Frame::Head(block) = frame.map_err(|error| self.no_reply(&error, index))? else {
             return Err(self.maybe_sent(SendErrorKind::Protocol, "its reply doesn't begin with a head"));

@@ -176,15 +176,27 @@ pub(crate) struct Batch {
     chunked: usize,
     /// What follows the chunks.
     tail: BytesMut,
+    /// Whether the body has ended: nothing follows.
+    ended: bool,
 }
 
+/// What a head and what frames a body takes, mostly.
+const ROOM: usize = 256;
+
 impl Batch {
+    /// With room for a head, and for a body that is as long if it is short enough to be copied.
+    pub(crate) fn with_room(body: Option<&Bytes>) -> Self {
+        let copied = body.map(Bytes::len).filter(|len| *len <= COPY).unwrap_or_default();
+        Self { tail: BytesMut::with_capacity(ROOM + copied), ..Self::default() }
+    }
+
     pub(crate) fn head(&mut self, write: impl FnOnce(&mut BytesMut)) {
         self.block(HEAD, write);
     }
 
     pub(crate) fn trailers(&mut self, write: impl FnOnce(&mut BytesMut)) {
         self.block(TRAILERS, write);
+        self.ended = true;
     }
 
     pub(crate) fn data(&mut self, data: Bytes) {
@@ -203,6 +215,7 @@ impl Batch {
 
     pub(crate) fn end(&mut self) {
         self.tail.put_slice(&[END, 0]);
+        self.ended = true;
     }
 
     pub(crate) fn hello(&mut self) {
@@ -213,6 +226,11 @@ impl Batch {
         self.block(GOAWAY, |out| varint::put(out, index));
     }
 
+    /// Whether the body has ended.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.chunked + self.tail.len() == 0
     }
@@ -221,11 +239,17 @@ impl Batch {
         self.chunked + self.tail.len() >= FULL
     }
 
-    /// All that was gathered. The batch is empty afterwards.
-    pub(crate) fn take(&mut self) -> Vec<Bytes> {
+    /// All that was gathered, in the order in which it leaves.
+    pub(crate) fn chunks(&mut self) -> &mut [Bytes] {
         self.cut();
+        &mut self.chunks
+    }
+
+    /// What was gathered has left, or nobody wants it any more.
+    pub(crate) fn clear(&mut self) {
         self.chunked = 0;
-        std::mem::take(&mut self.chunks)
+        self.chunks.clear();
+        self.tail.clear();
     }
 
     /// The block is written in place, so its length, known only then, has four bytes in any case.
@@ -239,7 +263,7 @@ impl Batch {
 
     fn cut(&mut self) {
         if !self.tail.is_empty() {
-            let tail = self.tail.split().freeze();
+            let tail = std::mem::take(&mut self.tail).freeze();
             self.push(tail);
         }
     }
@@ -270,7 +294,7 @@ mod tests {
                 Frame::GoAway(index) => batch.go_away(index),
             }
         }
-        batch.take().concat()
+        batch.chunks().concat()
     }
 
     /// Feeds bytes in pieces; pieces of one DATA, or of several in a row, are joined again.

@@ -1,23 +1,21 @@
 //! Who is inside a connection: exchanges enter while it is open, and it ends once it is closed and empty.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// The gate of one connection. Once closed, it stays closed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Gate {
-    inside: watch::Sender<Inside>,
-    /// The same as `inside.open`, for those who ask before each request.
-    open: AtomicBool,
+    /// Two for each exchange inside, and [`CLOSED`].
+    state: AtomicUsize,
+    changed: Notify,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Inside {
-    open: bool,
-    exchanges: usize,
-}
+const CLOSED: usize = 1;
+const EXCHANGE: usize = 2;
 
 /// One exchange inside. Dropping it leaves.
 #[derive(Debug)]
@@ -25,58 +23,63 @@ pub(crate) struct Pass(Arc<Gate>);
 
 impl Gate {
     pub(crate) fn new() -> Arc<Self> {
-        let inside = watch::Sender::new(Inside { open: true, exchanges: 0 });
-        Arc::new(Self { inside, open: AtomicBool::new(true) })
+        Arc::default()
     }
 
     /// Lets an exchange in, if the gate is open.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Pass> {
-        let mut entered = false;
-        self.inside.send_if_modified(|inside| {
-            entered = inside.open;
-            inside.exchanges += usize::from(entered);
-            // Nobody waits for the gate to fill.
-            false
-        });
-        entered.then(|| Pass(Arc::clone(self)))
+        let enter = |state: usize| (state & CLOSED == 0).then_some(state + EXCHANGE);
+        let entered = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter);
+        entered.is_ok().then(|| Pass(Arc::clone(self)))
     }
 
     pub(crate) fn close(&self) {
-        self.open.store(false, Ordering::Release);
-        self.inside.send_if_modified(|inside| std::mem::replace(&mut inside.open, false));
+        if self.state.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0 {
+            self.changed.notify_waiters();
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+        self.state() & CLOSED == 0
     }
 
     /// Whether there is no exchange inside.
     pub(crate) fn is_empty(&self) -> bool {
-        self.inside.borrow().exchanges == 0
+        self.state() < EXCHANGE
     }
 
     /// Ends when the gate is closed.
     pub(crate) async fn closed(&self) {
-        self.wait(|inside| !inside.open).await;
+        self.wait(|state| state & CLOSED != 0).await;
     }
 
     /// Ends when the gate is closed and the last exchange has left.
     pub(crate) async fn left(&self) {
-        self.wait(|inside| !inside.open && inside.exchanges == 0).await;
+        self.wait(|state| state == CLOSED).await;
     }
 
-    async fn wait(&self, until: impl Fn(&Inside) -> bool) {
-        // The sender is in `self`, so it can't be gone.
-        let _ = self.inside.subscribe().wait_for(|inside| until(inside)).await;
+    fn state(&self) -> usize {
+        self.state.load(Ordering::Acquire)
+    }
+
+    async fn wait(&self, until: impl Fn(usize) -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // What changes from here on is heard.
+            changed.as_mut().enable();
+            if until(self.state()) {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.0.inside.send_if_modified(|inside| {
-            inside.exchanges -= 1;
-            !inside.open && inside.exchanges == 0
-        });
+        if self.0.state.fetch_sub(EXCHANGE, Ordering::AcqRel) == EXCHANGE + CLOSED {
+            self.0.changed.notify_waiters();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One accepted connection: who it is, and its requests.
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -146,11 +147,13 @@ async fn request(host: Arc<Host>, from: NodeId, mut sender: Sender, mut receiver
     let head = timeout(host.limits.handshake_timeout, receiver.frame());
     let Some(head) = sender.unless_stopped(pin!(head)).await else { return };
     let reply = match head {
-        Ok(Ok(Frame::Head(block))) => {
-            let answered = sender.unless_stopped(pin!(answer(&host, from, block, receiver))).await;
-            let Some(reply) = answered else { return };
-            reply
-        }
+        Ok(Ok(Frame::Head(block))) => match answer(&host, from, block, receiver) {
+            Ok(answering) => match sender.unless_stopped(pin!(answering)).await {
+                Some(reply) => reply,
+                None => return,
+            },
+            Err(reply) => *reply,
+        },
         Ok(Ok(_)) => Reply::of(Outcome::Refused, "the request doesn't begin with its head"),
         Ok(Err(ReceiveError::Frame(error))) => Reply::of(Outcome::Refused, error.to_string()),
         // The sender has given up.
@@ -158,7 +161,7 @@ async fn request(host: Arc<Host>, from: NodeId, mut sender: Sender, mut receiver
         // A head that doesn't come must not hold its place.
         Err(_) => return refuse(sender, receiver),
     };
-    let mut batch = Batch::default();
+    let mut batch = Batch::with_room(reply.response.body().bytes());
     batch.head(|out| binary::encode_reply(&reply.head, &reply.response, out));
     match pump(&mut sender, &mut batch, reply.response.into_body()).await {
         Ok(()) => (),
@@ -172,13 +175,16 @@ async fn request(host: Arc<Host>, from: NodeId, mut sender: Sender, mut receiver
     }
 }
 
-async fn answer(host: &Host, from: NodeId, block: bytes::Bytes, receiver: Receiver) -> Reply {
+/// What answers a request, or why nobody does.
+fn answer(
+    host: &Host,
+    from: NodeId,
+    block: bytes::Bytes,
+    receiver: Receiver,
+) -> Result<impl Future<Output = Reply>, Box<Reply>> {
     let limit = host.limits.max_header_block;
-    match binary::decode_request(block, limit) {
-        Ok((head, request)) => {
-            let request = request.map(|()| Incoming::of_request(receiver, limit));
-            serve(&*host.handler, from, head, request, &host.limits).await
-        }
-        Err(error) => Reply::of(Outcome::Refused, error.to_string()),
-    }
+    let (head, request) = binary::decode_request(block, limit)
+        .map_err(|error| Box::new(Reply::of(Outcome::Refused, error.to_string())))?;
+    let request = request.map(|()| Incoming::of_request(receiver, limit));
+    Ok(serve(&*host.handler, from, head, request, &host.limits))
 }

@@ -67,7 +67,18 @@ impl Sender {
     }
 
     pub(crate) async fn write(&mut self, batch: &mut Batch) -> Result<(), WriteError> {
-        self.stream.write_all_chunks(&mut batch.take()).await
+        let written = self.stream.write_all_chunks(batch.chunks()).await;
+        batch.clear();
+        written
+    }
+
+    /// As much as the windows let through now. Whether that was all; if not, the rest stays in the batch.
+    pub(crate) fn write_now(&mut self, batch: &mut Batch) -> Result<bool, WriteError> {
+        let written =
+            pin!(self.stream.write_all_chunks(batch.chunks())).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(written) = written else { return Ok(false) };
+        batch.clear();
+        written.map(|()| true)
     }
 
     /// Nothing follows, and what was written is meant to be read. Without an END before, it reads as cut short.

@@ -86,7 +86,7 @@ impl Abused {
     async fn send(&self, write: impl FnOnce(&mut Batch)) -> Receiver {
         let mut batch = Batch::default();
         write(&mut batch);
-        self.send_bytes(&batch.take().concat()).await
+        self.send_bytes(&batch.chunks().concat()).await
     }
 
     async fn send_bytes(&self, bytes: &[u8]) -> Receiver {
@@ -126,7 +126,7 @@ async fn a_body_with_frames_that_are_none_breaks_the_protocol() {
     for nonsense in [&[99, 0][..], &[6, 1, 0]] {
         let mut batch = Batch::default();
         head_frame(&mut batch);
-        let bytes = [batch.take().concat().as_slice(), nonsense].concat();
+        let bytes = [batch.chunks().concat().as_slice(), nonsense].concat();
         let _reply = abused.send_bytes(&bytes).await;
         assert!(matches!(abused.ends.recv().await, Some(Err(BodyError::Protocol(_)))));
     }
@@ -245,7 +245,7 @@ fn reply_frames(write: impl FnOnce(&mut Batch)) -> Vec<u8> {
     let mut batch = Batch::default();
     batch.head(|out| binary::encode_reply(&ReplyHead::default(), &http::Response::new(()), out));
     write(&mut batch);
-    batch.take().concat()
+    batch.chunks().concat()
 }
 
 async fn dial(transport: &QuicTransport, peer: &Peer) -> Arc<dyn Connection> {

@@ -95,6 +95,11 @@ impl Tripwire {
         *self.0.error.lock()
     }
 
+    /// One for a body whose limit can still be broken: one that is not in hand.
+    pub(crate) fn of(body: &Body) -> Option<Self> {
+        body.bytes().is_none().then(Self::default)
+    }
+
     /// Ends when the limit was broken.
     pub(crate) async fn wait(&self) -> TooLarge {
         loop {

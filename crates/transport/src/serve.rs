@@ -8,26 +8,25 @@ use homing_types::{NodeId, Outcome};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::guard::{Guard, MessageMeter, Tripwire};
+use crate::guard::{Guard, MessageMeter, TooLarge, Tripwire};
 use crate::wire::hop_by_hop;
 use crate::{Body, Handler, Head, Limits, Reply, ReplyHead, SendError, SendErrorKind};
 
 const LATE: &str = "the deadline passed before the reply came";
 
-/// A request that keeps the limits, and when it must have ended.
+/// What watches over the exchange of a request that keeps the limits.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// The request, its body guarded.
-    pub request: http::Request<Body>,
     prepared: Instant,
     deadline: Option<Instant>,
     reply_by: Option<Instant>,
     max_message: u64,
     max_header_block: usize,
-    tripwire: Tripwire,
+    tripwire: Option<Tripwire>,
 }
 
-/// Holds a request against the limits before anything of it is sent.
+/// Holds a request against the limits before anything of it is sent. It comes back with its body guarded, beside what watches over the
+/// exchange.
 ///
 /// # Errors
 /// [`SendErrorKind::Limit`] if its header block or a message in hand is too large, or
@@ -37,40 +36,26 @@ pub fn prepare(
     request: http::Request<Body>,
     extra_header_bytes: usize,
     limits: &Limits,
-) -> Result<Outgoing, SendError> {
+) -> Result<(http::Request<Body>, Outgoing), SendError> {
     check_header_block("request", request_block_len(&request) + extra_header_bytes, limits.max_header_block)
         .map_err(|message| SendError::not_sent(SendErrorKind::Limit, message))?;
     if [head.remaining, head.reply_within].contains(&Some(Duration::ZERO)) {
         return Err(SendError::not_sent(SendErrorKind::Deadline, "the deadline passed before sending"));
     }
     let (deadline, reply_by) = (by(head.remaining), by(head.reply_within));
-    let tripwire = Tripwire::default();
     let (mut parts, body) = request.into_parts();
     hop_by_hop::strip(&mut parts.headers);
-    let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: Some(tripwire.clone()) };
+    let tripwire = Tripwire::of(&body);
+    let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: tripwire.clone() };
     let body =
         guard.over(body).map_err(|error| SendError::not_sent(SendErrorKind::Limit, error.to_string()))?;
     let request = http::Request::from_parts(parts, body);
     let Limits { max_message, max_header_block, .. } = *limits;
-    Ok(Outgoing {
-        request,
-        prepared: Instant::now(),
-        deadline,
-        reply_by,
-        max_message,
-        max_header_block,
-        tripwire,
-    })
+    let prepared = Instant::now();
+    Ok((request, Outgoing { prepared, deadline, reply_by, max_message, max_header_block, tripwire }))
 }
 
 impl Outgoing {
-    /// Splits the request off, and leaves what watches over the rest of the exchange.
-    #[must_use]
-    pub fn split(mut self) -> (http::Request<Body>, Self) {
-        let request = std::mem::take(&mut self.request);
-        (request, self)
-    }
-
     /// Takes what was spent waiting off the time left, for the head that is sent now.
     pub fn count_down(&self, head: &mut Head) {
         head.count_down(self.prepared.elapsed());
@@ -106,7 +91,7 @@ impl Outgoing {
         let mut reply = tokio::select! {
             biased;
             reply = sending => reply.map_err(|error| self.explain(error))?,
-            error = self.tripwire.wait() => {
+            error = broken(self.tripwire.as_ref()) => {
                 return Err(SendError::maybe_sent(SendErrorKind::Limit, error.to_string()));
             }
             () = passed(self.deadline) => {
@@ -131,7 +116,7 @@ impl Outgoing {
     /// A request whose body broke its limit or met its deadline fails on the wire as a failed body;
     /// that is not the reason.
     fn explain(&self, error: SendError) -> SendError {
-        if let Some(too_large) = self.tripwire.tripped() {
+        if let Some(too_large) = self.tripwire.as_ref().and_then(Tripwire::tripped) {
             return SendError { kind: SendErrorKind::Limit, message: too_large.to_string(), ..error };
         }
         let late = self.deadline.is_some_and(|at| at <= Instant::now());
@@ -143,37 +128,55 @@ impl Outgoing {
 }
 
 /// Lets the handler answer one request within the limits and the deadline of its head.
-pub async fn serve(
-    handler: &dyn Handler,
+///
+/// What can be done at once is done when this is called, and not when it is awaited: a future that holds a request beside what becomes of it holds it
+/// twice, and one is made for each request.
+pub fn serve<'a>(
+    handler: &'a dyn Handler,
     from: NodeId,
     head: Head,
     request: http::Request<Body>,
-    limits: &Limits,
-) -> Reply {
+    limits: &'a Limits,
+) -> impl Future<Output = Reply> + Send + 'a {
     let deadline = by(head.remaining);
-    if deadline.is_some_and(|at| at <= Instant::now()) {
-        return Reply::of(Outcome::Expired, "the deadline passed before the request was executed");
-    }
-    let block = request_block_len(&request);
-    if let Err(reason) = check_header_block("request", block, limits.max_header_block) {
-        return Reply::of(Outcome::Refused, reason);
-    }
-    let tripwire = Tripwire::default();
-    let (parts, body) = request.into_parts();
-    let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: Some(tripwire.clone()) };
-    let body = match guard.over(body) {
-        Ok(body) => body,
-        Err(error) => return Reply::of(Outcome::Refused, error.to_string()),
-    };
-    let request = http::Request::from_parts(parts, body);
-    let reply = tokio::select! {
-        biased;
+    let taken = take(request, deadline, limits).map(|(request, tripwire)| {
         // The handler has begun: what it made of the messages before, nobody can tell.
-        error = tripwire.wait() => Reply::of(Outcome::MaybeSent, error.to_string()),
-        reply = handler.handle(from, head, request) => reply,
-        () = passed(deadline) => Reply::of(Outcome::MaybeSent, "the deadline passed while the request was executed"),
-    };
-    finish_reply(reply, deadline, limits)
+        (handler.handle(from, head, request), tripwire)
+    });
+    async move {
+        let (handling, tripwire) = match taken {
+            Ok(taken) => taken,
+            Err(reply) => return *reply,
+        };
+        let reply = tokio::select! {
+            biased;
+            error = broken(tripwire.as_ref()) => Reply::of(Outcome::MaybeSent, error.to_string()),
+            reply = handling => reply,
+            () = passed(deadline) => Reply::of(Outcome::MaybeSent, "the deadline passed while the request was executed"),
+        };
+        finish_reply(reply, deadline, limits)
+    }
+}
+
+/// A request as the handler gets it, or why it gets none.
+fn take(
+    request: http::Request<Body>,
+    deadline: Option<Instant>,
+    limits: &Limits,
+) -> Result<(http::Request<Body>, Option<Tripwire>), Box<Reply>> {
+    let refused = |reason| Box::new(Reply::of(Outcome::Refused, reason));
+    if deadline.is_some_and(|at| at <= Instant::now()) {
+        return Err(Box::new(Reply::of(
+            Outcome::Expired,
+            "the deadline passed before the request was executed",
+        )));
+    }
+    check_header_block("request", request_block_len(&request), limits.max_header_block).map_err(refused)?;
+    let (parts, body) = request.into_parts();
+    let tripwire = Tripwire::of(&body);
+    let guard = Guard { deadline, meter: meter(&parts.headers, limits), tripwire: tripwire.clone() };
+    let body = guard.over(body).map_err(|error| refused(error.to_string()))?;
+    Ok((http::Request::from_parts(parts, body), tripwire))
 }
 
 /// Holds a reply against the limits before it is sent: one with too large a header block becomes an outcome that says
@@ -207,6 +210,14 @@ fn finish_reply(reply: Reply, deadline: Option<Instant>, limits: &Limits) -> Rep
 #[must_use]
 pub(crate) fn header_block_len(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
+/// Ends when a body has broken its limit.
+async fn broken(tripwire: Option<&Tripwire>) -> TooLarge {
+    match tripwire {
+        Some(tripwire) => tripwire.wait().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Ends when the deadline has passed.

@@ -70,7 +70,8 @@ async fn the_receiver_ends_the_replys_body_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn the_sender_ends_the_replys_body_at_the_deadline() {
     let started = Instant::now();
-    let outgoing = prepare(&head(Some(SECOND)), request(Body::empty()), 0, &Limits::default()).unwrap();
+    let (_request, outgoing) =
+        prepare(&head(Some(SECOND)), request(Body::empty()), 0, &Limits::default()).unwrap();
     let reply = outgoing.run(pin!(async { Ok(reply(stuck())) })).await.unwrap();
     assert_eq!(error_of(reply).await, BodyError::Deadline);
     assert_eq!(started.elapsed(), SECOND);
@@ -79,8 +80,7 @@ async fn the_sender_ends_the_replys_body_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn the_sender_ends_the_requests_body_at_the_deadline() {
     let started = Instant::now();
-    let outgoing = prepare(&head(Some(SECOND)), request(stuck()), 0, &Limits::default()).unwrap();
-    let (request, outgoing) = outgoing.split();
+    let (request, outgoing) = prepare(&head(Some(SECOND)), request(stuck()), 0, &Limits::default()).unwrap();
     // So a wire tells it: the body has failed.
     let sending = async {
         let error = request.into_body().collect().await.unwrap_err();
@@ -94,7 +94,8 @@ async fn the_sender_ends_the_requests_body_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn who_gets_no_place_until_the_deadline_has_sent_nothing() {
     let started = Instant::now();
-    let outgoing = prepare(&head(Some(SECOND)), request(Body::empty()), 0, &Limits::default()).unwrap();
+    let (_request, outgoing) =
+        prepare(&head(Some(SECOND)), request(Body::empty()), 0, &Limits::default()).unwrap();
     let error = outgoing.place(std::future::pending::<Infallible>()).await.unwrap_err();
     assert_eq!((error.sent, error.kind), (Sent::NotSent, SendErrorKind::Deadline), "{error}");
     assert_eq!(started.elapsed(), SECOND);
@@ -118,7 +119,7 @@ fn a_header_block_is_counted_as_http2_counts_it() {
 #[tokio::test(start_paused = true)]
 async fn what_was_spent_waiting_is_taken_off_both_times() {
     let mut head = Head { reply_within: Some(SECOND / 2), ..head(Some(SECOND)) };
-    let outgoing = prepare(&head, request(Body::empty()), 0, &Limits::default()).unwrap();
+    let (_request, outgoing) = prepare(&head, request(Body::empty()), 0, &Limits::default()).unwrap();
     tokio::time::advance(SECOND / 4).await;
     outgoing.count_down(&mut head);
     assert_eq!((head.remaining, head.reply_within), (Some(SECOND * 3 / 4), Some(SECOND / 4)));
@@ -140,7 +141,7 @@ async fn each_side_holds_the_others_header_block_to_its_own_limit() {
 
     let mut reply_over = reply(Body::empty());
     reply_over.response.headers_mut().insert("x-a", big);
-    let outgoing = prepare(&head(None), request(Body::empty()), 0, &limits).unwrap();
+    let (_request, outgoing) = prepare(&head(None), request(Body::empty()), 0, &limits).unwrap();
     let error = outgoing.run(pin!(async { Ok(reply_over) })).await.unwrap_err();
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, SendErrorKind::Limit), "{error}");
     assert!(error.message.contains("the response's header block"), "{error}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::cluster::later;
@@ -63,11 +64,11 @@ pub(crate) async fn kill(arena: &Arena, case: &str, wire: &'static str) -> Resul
     }
     stage.fired("kills of a primary with a write under way", in_the_middle as f64);
     stage.check(
-        "its share of all kills, in %",
+        "kills with such a write, in % of all",
         100.0 * in_the_middle as f64 / kills as f64,
         Must::AtLeast(90.0),
     );
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }
 
 /// How long after `at` the first of those calls was answered that were due since.
@@ -88,7 +89,7 @@ pub(crate) async fn pause(arena: &Arena, case: &str, wire: &'static str) -> Resu
     };
     let load = stage.load(offer)?;
     sleep(before).await;
-    stage.cluster.nodes[VICTIM].signal("-STOP")?;
+    stage.cluster.nodes[VICTIM].signal(Signal::STOP)?;
     sleep(during).await;
     let stood_still = stage.cluster.nodes[VICTIM].go_on().await?;
     let again = load.now() + Duration::from_secs(5);
@@ -96,7 +97,7 @@ pub(crate) async fn pause(arena: &Arena, case: &str, wire: &'static str) -> Resu
     stage.judge_without(VICTIM, &calls);
     stage.judge_after("all, 5 s after it went on", again, &calls);
     stage.fired("pauses in which the node did not answer", f64::from(u8::from(stood_still)));
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }
 
 /// A primary stands still with writes on their way to it, another takes its place, and it goes on as if nothing had been. What it
@@ -117,7 +118,7 @@ pub(crate) async fn replaced(arena: &Arena, case: &str, wire: &'static str) -> R
     };
     let load = stage.load(offer.clone())?;
     sleep(before).await;
-    stage.cluster.nodes[VICTIM].signal("-STOP")?;
+    stage.cluster.nodes[VICTIM].signal(Signal::STOP)?;
     sleep(queue).await;
     let queued = load.writes_at(VICTIM);
     let spaces = replace(&stage, VICTIM).await?;
@@ -162,7 +163,7 @@ pub(crate) async fn replaced(arena: &Arena, case: &str, wire: &'static str) -> R
     stage.fired("pauses in which the node did not answer", f64::from(u8::from(stood_still)));
     calls.extend(entered);
     stage.spaces = Arc::new(spaces);
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }
 
 /// What each space is told once it has another primary.

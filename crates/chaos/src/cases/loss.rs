@@ -9,13 +9,16 @@ use bytes::Bytes;
 use homing::NodeId;
 use homing::tls::Credentials;
 use homing_benches::{Bare, BareClient};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::figures::Figures;
 use crate::load::{Done, Entry, Offer};
 use crate::report::{CaseReport, Must};
 use crate::stage::{Arena, Stage, VALUE, as_it_is, is_keyed_write, is_read};
+
+/// The classes whose latencies are drawn beside each other.
+pub(crate) const DRAWN: [&str; 3] = ["reads, one hop", "writes", "bare wire, one connection"];
 
 /// For so long all is well, so that connections stand, as that of the bare wire does.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -27,7 +30,7 @@ pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: 
     let mut stage = Stage::open(arena, case, wire, as_it_is).await?;
     let much = percent >= 10;
     let lasts = Duration::from_secs(if much { arena.or_quick(60, 15) } else { arena.or_quick(20, 6) });
-    let bare = connect(arena, &stage, wire).await?;
+    let (bare, serving) = connect(arena, &stage, wire).await?;
     let offer = stage.offer(WARM_UP + lasts);
     let rate = offer.rate;
     let load = stage.load(offer)?;
@@ -38,11 +41,12 @@ pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: 
     let beside = arena.bare[0].spawn(bare_load(bare, rate, lasts));
     let mut calls = load.done().await?;
     let bare = beside.await?;
+    serving.abort();
     let packets = stage.packets()? - before;
     let since = |call: &&Done| call.due >= from;
-    let reads = stage.class("reads, one hop", Figures::of(calls.iter().filter(since).filter(is_read)));
-    let writes = stage.class("writes", Figures::of(calls.iter().filter(since).filter(is_keyed_write)));
-    let bare = stage.class("bare wire, one connection", bare);
+    let reads = stage.class(DRAWN[0], Figures::of(calls.iter().filter(since).filter(is_read)));
+    let writes = stage.class(DRAWN[1], Figures::of(calls.iter().filter(since).filter(is_keyed_write)));
+    let bare = stage.class(DRAWN[2], bare);
     let cold = cold(&mut stage).await?;
     let all = stage.class("all calls", Figures::of(calls.iter().filter(since)));
     let cold_figures = stage.class("cold: the first of a node that just started", Figures::of(&cold));
@@ -78,7 +82,7 @@ pub(crate) async fn run(arena: &Arena, case: &str, wire: &'static str, percent: 
         stage.check("packets lost, in %", share, Must::AtLeast(least));
         stage.check("packets lost, in %", share, Must::AtMost(most));
     }
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }
 
 /// The first calls of a node that just started: it has no connection to anybody yet, and must make them under the same loss.
@@ -98,7 +102,7 @@ async fn cold(stage: &mut Stage<'_>) -> Result<Vec<Done>> {
 }
 
 /// A connection between the two hosts of the bare wire, made before anything is lost. The cluster's own certificates are its proof.
-async fn connect(arena: &Arena, stage: &Stage<'_>, wire: &str) -> Result<BareClient> {
+async fn connect(arena: &Arena, stage: &Stage<'_>, wire: &str) -> Result<(BareClient, AbortHandle)> {
     let wire = if wire == "grpc" { Bare::Grpc } else { Bare::Quic };
     let (client, server) = (credentials(stage, "n1")?, credentials(stage, "n2")?);
     let node = server.node().clone();
@@ -107,9 +111,10 @@ async fn connect(arena: &Arena, stage: &Stage<'_>, wire: &str) -> Result<BareCli
         .spawn(async move { wire.serve(&server, at).await })
         .await?
         .map_err(|e| anyhow!("{e}"))?;
-    arena.bare[1].spawn(serving);
+    let serving = arena.bare[1].spawn(serving).abort_handle();
     let connecting = arena.bare[0].spawn(async move { wire.connect(&client, &node, bound).await });
-    connecting.await?.map_err(|error| anyhow!("the bare wire: {error}"))
+    let client = connecting.await?.map_err(|error| anyhow!("the bare wire: {error}"))?;
+    Ok((client, serving))
 }
 
 fn credentials(stage: &Stage<'_>, id: &str) -> Result<Credentials> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tokio::time::sleep;
 
 use crate::figures::Figures;
@@ -50,6 +50,8 @@ pub(crate) async fn overload(arena: &Arena, case: &str, wire: &'static str) -> R
         stage.note(format!("at {times} × the nodes used of their shares of a processor: {shares}"));
         // The first second is the way there.
         let goodput = goodput(&offered, Duration::from_secs(1), lasts);
+        let too_many = offered.iter().filter(|call| !in_time(call)).count();
+        stage.fired(&format!("calls at {times} × the peak without an answer in time"), too_many as f64);
         stage.class(&format!("{times} × peak, reads"), Figures::of(offered.iter().filter(is_read)));
         stage.class(&format!("{times} × peak, writes"), Figures::of(offered.iter().filter(is_keyed_write)));
         calls.extend(offered);
@@ -142,11 +144,11 @@ async fn peak(stage: &mut Stage<'_>, calls: &mut Vec<Done>) -> Result<f64> {
         peak = peak.max(goodput);
         misses = if goodput < 0.9 * rate { misses + 1 } else { 0 };
         if misses == 2 {
-            break;
+            return Ok(peak);
         }
         rate *= STEP;
     }
-    Ok(peak)
+    bail!("the cluster answers {rate:.0} calls a second: its share of the processors is no limit")
 }
 
 /// Offers this many calls a second for a while, and tells how many were answered in time.
@@ -167,10 +169,12 @@ fn used(stage: &Stage<'_>) -> Result<Vec<Duration>> {
 
 /// Calls due in this time that were answered in time, a second.
 fn goodput(calls: &[Done], from: Duration, to: Duration) -> f64 {
-    let good = |call: &&Done| {
-        call.due >= from && call.due < to && matches!(call.ended, Ended::Answered(_)) && call.took <= DEADLINE
-    };
+    let good = |call: &&Done| call.due >= from && call.due < to && in_time(call);
     calls.iter().filter(good).count() as f64 / (to - from).as_secs_f64()
+}
+
+fn in_time(call: &Done) -> bool {
+    matches!(call.ended, Ended::Answered(_)) && call.took <= DEADLINE
 }
 
 async fn end(mut stage: Stage<'_>, quotas: Vec<Quota>, mut calls: Vec<Done>) -> Result<CaseReport> {
@@ -178,7 +182,7 @@ async fn end(mut stage: Stage<'_>, quotas: Vec<Quota>, mut calls: Vec<Done>) -> 
     drop(quotas);
     stage.fired("times a node was held back", throttled as f64);
     calls.sort_by_key(|call| call.due);
-    let mut report = stage.close(&calls).await?;
+    let mut report = stage.close(&calls).await;
     if let Some(found) = &report.copies {
         let share = 100.0 * found.late as f64 / found.executed.max(1) as f64;
         report.checks.push(Check::of_speed("writes executed for nobody, in %", share, Must::AtMost(1.0)));

@@ -39,7 +39,7 @@ pub(crate) async fn whole(arena: &Arena, case: &str, wire: &'static str) -> Resu
     stage.judge_without(VICTIM, &calls);
     stage.judge_after("all, 5 s after it was mended", again, &calls);
     stage.fired("packets over a cut link", cut as f64);
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }
 
 /// The entry, a primary, and the spaces that it owns and of which the entry has no copy.
@@ -88,7 +88,7 @@ async fn between_two(arena: &Arena, case: &str, wire: &'static str, both: bool) 
     stage.all_answered("writes, by a relay", &writes);
     stage.fired("answers by way of a relay", relayed as f64);
     stage.fired("packets over a cut link", cut as f64);
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }
 
 fn hops(call: &Done) -> Option<u32> {
@@ -130,5 +130,5 @@ pub(crate) async fn flapping(arena: &Arena, case: &str, wire: &'static str) -> R
     stage.check_speed("goodput ÷ steady", goodput / steady, Must::AtLeast(0.9));
     stage.all_answered("reads and writes", &keyed);
     stage.fired("packets over a cut link", cut as f64);
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }

@@ -31,7 +31,7 @@ pub(crate) async fn cpu(arena: &Arena, case: &str, wire: &'static str) -> Result
     drop(quota);
     judge(&mut stage, &calls, from);
     stage.fired("times it was held back", throttled as f64);
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }
 
 /// A node to which all others have 100 ms each way, by a relay before it.
@@ -84,11 +84,7 @@ async fn far(arena: &Arena, case: &str, wire: &'static str, hedging: bool) -> Re
     let unit = if wire == "quic" { "datagrams" } else { "bytes" };
     stage.fired(&format!("{unit} that came late"), (relay.requests_passed() - before) as f64);
     relay.delay(Duration::ZERO);
-    let report = stage.close(&calls).await;
-    drop(relay);
-    // Its port is needed again.
-    tokio::task::spawn_blocking(|| drop(runtime)).await?;
-    report
+    Ok(stage.close(&calls).await)
 }
 
 fn start(stage: &Stage<'_>) -> Result<Load> {

@@ -46,12 +46,12 @@ pub(crate) async fn failing_owner(arena: &Arena, case: &str, wire: &'static str)
     let reads = stage.judge_without(VICTIM, &calls);
     stage.check_speed("attempts a read", reads.attempts, Must::AtMost(1.2));
     stage.fired("connections that its service closed", refused.try_iter().count() as f64);
-    runtime.shutdown_background();
+    drop(runtime);
     stage.cluster.kill(VICTIM).await?;
     stage.cluster.nodes[VICTIM].edit(|config| drop(config.insert("service".to_owned(), "kv".into())))?;
     stage.cluster.nodes[VICTIM].start()?;
     stage.cluster.nodes[VICTIM].reaches_all().await?;
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }
 
 /// One space is given to a node that isn't there: each call for it ends at its deadline. Its neighbours must not notice.
@@ -89,5 +89,5 @@ pub(crate) async fn failing_space(arena: &Arena, case: &str, wire: &'static str)
     stage.fired("its calls that failed", (failed.calls - failed.answered) as f64);
     stage.check("the others: failures", (during.calls - during.answered) as f64, Must::AtMost(0.0));
     stage.note(format!("p99 of the others ÷ before: {:.2}", during.p99_ms / before.p99_ms));
-    stage.close(&calls).await
+    Ok(stage.close(&calls).await)
 }

@@ -74,10 +74,9 @@ struct MemoryConnection(Arc<Link>);
 impl Connection for MemoryConnection {
     fn send(&self, mut head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
         Box::pin(async move {
-            let outgoing = prepare(&head, request, 0, &self.0.limits)?;
+            let (request, outgoing) = prepare(&head, request, 0, &self.0.limits)?;
             let place = outgoing.place(self.0.place()).await??;
             outgoing.count_down(&mut head);
-            let (request, outgoing) = outgoing.split();
             outgoing.run(pin!(Exchange::run(&self.0, place, head, request))).await
         })
     }
