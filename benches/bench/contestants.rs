@@ -8,12 +8,12 @@ use anyhow::Result;
 use homing::tls::Credentials;
 
 use crate::clients::Clients;
-use crate::foreign;
-use crate::process::Process;
-use crate::scenarios::Scenario;
+use crate::process::{self, Process};
+use crate::proxies;
+use crate::scenarios::{Kind, Scenario};
 
 /// Somebody who brings a call to an echo and back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Contestant {
     /// Bytes over TCP, and nothing else: the floor.
     Tcp,
@@ -39,6 +39,10 @@ pub(crate) enum Contestant {
     Envoy,
     Haproxy,
     Nginx,
+    /// Three nodes with the reference service, over gRPC between them, and its client.
+    KvGrpc,
+    /// The same over QUIC.
+    KvQuic,
 }
 
 impl Contestant {
@@ -57,6 +61,8 @@ impl Contestant {
             Self::Envoy => "envoy",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
+            Self::KvGrpc => "kv-grpc",
+            Self::KvQuic => "kv-quic",
         }
     }
 
@@ -65,6 +71,7 @@ impl Contestant {
         match self {
             Self::Quinn | Self::RouterQuic => Self::Quinn,
             Self::InProcess | Self::RouterInPlace => Self::InProcess,
+            Self::KvGrpc | Self::KvQuic => Self::TonicPlain,
             _ => Self::Tonic,
         }
     }
@@ -75,6 +82,7 @@ impl Contestant {
             Self::Tcp | Self::Udp | Self::TonicPlain => "none",
             Self::InProcess | Self::RouterInPlace => "no wire",
             Self::Tonic | Self::Quinn | Self::RouterGrpc | Self::RouterQuic => "mutual TLS 1.3",
+            Self::KvGrpc | Self::KvQuic => "none up to the node, mutual TLS 1.3 between nodes",
             Self::Hop | Self::Envoy | Self::Haproxy | Self::Nginx => "TLS 1.3 up to it, none to the service",
         }
     }
@@ -82,8 +90,8 @@ impl Contestant {
     /// The wire between nodes that it speaks, if it is ours.
     pub(crate) const fn wire(self) -> Option<&'static str> {
         match self {
-            Self::RouterGrpc => Some("grpc"),
-            Self::RouterQuic => Some("quic"),
+            Self::RouterGrpc | Self::KvGrpc => Some("grpc"),
+            Self::RouterQuic | Self::KvQuic => Some("quic"),
             _ => None,
         }
     }
@@ -94,6 +102,9 @@ impl Contestant {
         !matches!(self, Self::Udp) || payload <= 65_507
     }
 }
+
+/// The epoch of owners that a caller doesn't know yet.
+const MOVED_EPOCH: u64 = 2;
 
 /// What all contestants use.
 #[derive(Clone)]
@@ -113,24 +124,50 @@ pub(crate) struct Ready {
     pub(crate) clients: Arc<Clients>,
     /// Its processes beside this one.
     pub(crate) processes: Vec<Process>,
+    /// What its clients take here, in bytes.
+    clients_memory: u64,
     at: Vec<SocketAddr>,
-    spaces: usize,
+    calls: Calls,
 }
+
+/// What a contestant's clients call, and over how many connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calls {
+    pub(crate) spaces: usize,
+    pub(crate) pinned: bool,
+    /// Whether the last of the owners owns them all, which the caller doesn't know yet.
+    pub(crate) stale: bool,
+    pub(crate) connections: usize,
+}
+
+/// What keeps a contestant from taking part.
+#[derive(Debug)]
+pub(crate) struct Absent(pub(crate) String);
 
 impl Ready {
     /// Starts its processes and connects.
     ///
     /// # Errors
-    /// What it could not do; `Ok(None)` if it is not installed here.
+    /// What it could not do; `Ok(Err)` if it is not installed here, or can't be started.
     pub(crate) async fn start(
         contestant: Contestant,
         scenario: &Scenario,
         ground: &Ground,
-    ) -> Result<Option<Self>> {
-        let echo = |kind: &'static str, number| Process::serve(kind, &ground.folder, number);
+    ) -> Result<Result<Self, Absent>> {
+        let echo = |kind: &'static str, number| Process::serve(kind, &ground.folder, number, 1, None);
         let mut processes = Vec::new();
+        let stale = matches!(scenario.kind, Kind::Stale(_));
         let at = match contestant {
             Contestant::InProcess | Contestant::RouterInPlace => Vec::new(),
+            Contestant::RouterGrpc | Contestant::RouterQuic if stale => {
+                let serve = |number, moved| {
+                    Process::serve(contestant.name(), &ground.folder, number, MOVED_EPOCH, moved)
+                };
+                let (new, to) = serve(1, None).await?;
+                let (old, from) = serve(0, Some(to)).await?;
+                processes.extend([old, new]);
+                vec![from, to]
+            }
             Contestant::Tcp
             | Contestant::Udp
             | Contestant::TonicPlain
@@ -146,6 +183,13 @@ impl Ready {
                 }
                 all
             }
+            Contestant::KvGrpc | Contestant::KvQuic => {
+                let wire = contestant.wire().unwrap_or_default();
+                let (nodes, at) =
+                    Process::cluster(&ground.node, &ground.folder, wire, scenario.owners).await?;
+                processes = nodes;
+                at
+            }
             Contestant::Hop => {
                 let (service, beside) = echo(Contestant::TonicPlain.name(), 0).await?;
                 let (node, at) = Process::node(&ground.node, &ground.folder, beside).await?;
@@ -153,20 +197,36 @@ impl Ready {
                 vec![at]
             }
             Contestant::Envoy | Contestant::Haproxy | Contestant::Nginx => {
-                let Some(proxy) = foreign::installed(contestant) else { return Ok(None) };
+                let Some(proxy) = proxies::installed(contestant.name()) else {
+                    return Ok(Err(Absent("not installed; docs/BENCHMARKS.md says how to get it".into())));
+                };
                 let (service, beside) = echo(Contestant::TonicPlain.name(), 0).await?;
-                let (proxy, at) = foreign::start(contestant, &proxy, &ground.folder, beside).await?;
-                processes.extend([service, proxy]);
-                vec![at]
+                match proxies::start(contestant, &proxy, &ground.folder, beside).await {
+                    Ok((proxy, at)) => {
+                        processes.extend([service, proxy]);
+                        vec![at]
+                    }
+                    Err(error) => return Ok(Err(Absent(format!("{error:#}")))),
+                }
             }
         };
-        let clients = Arc::new(Clients::connect(contestant, ground, &at, scenario.spaces).await?);
-        Ok(Some(Self { contestant, clients, processes, at, spaces: scenario.spaces }))
+        let connections = scenario.connections.unwrap_or(ground.connections);
+        let calls = Calls { spaces: scenario.spaces, pinned: scenario.pinned, stale, connections };
+        let before = process::memory(std::process::id())?;
+        let clients = Arc::new(Clients::connect(contestant, ground, &at, calls).await?);
+        let clients_memory = process::memory(std::process::id())?.saturating_sub(before);
+        Ok(Ok(Self { contestant, clients, processes, clients_memory, at, calls }))
     }
 
     /// Another client, which has no connection yet.
     pub(crate) async fn fresh(&self, ground: &Ground) -> Result<Clients> {
-        let ground = Ground { connections: 1, ..ground.clone() };
-        Clients::connect(self.contestant, &ground, &self.at, self.spaces).await
+        let calls = Calls { connections: 1, ..self.calls };
+        Clients::connect(self.contestant, ground, &self.at, calls).await
+    }
+
+    /// The memory of its processes, and of its clients here as far as it came with them, in megabytes.
+    pub(crate) fn memory_mb(&self) -> Result<f64> {
+        let processes = self.processes.iter().map(Process::memory).sum::<Result<u64>>()?;
+        Ok((processes + self.clients_memory) as f64 / 1e6)
     }
 }

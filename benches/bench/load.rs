@@ -1,18 +1,20 @@
 //! The calls themselves, and what they took.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytes::Bytes;
+use homing::SpaceKey;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::clients::Clients;
+use crate::clients::{self, Clients};
 use crate::contestants::{Ground, Ready};
-use crate::figures::Round;
+use crate::figures::{Calls, Round};
 use crate::process;
+use crate::scenarios::Touch;
 
 /// A call that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,34 +33,31 @@ pub(crate) async fn closed(
     for first in 0..in_flight {
         let (clients, bytes) = (Arc::clone(&ready.clients), bytes.clone());
         callers.spawn(async move {
-            let (mut took, mut failed) = (Vec::new(), 0);
+            let mut calls = Calls::default();
             let mut asked = Instant::now();
+            // Each begins elsewhere, so that they do not all go to one space after another.
+            let mut turn = first;
             while asked < end {
-                let answered = ask(&clients, &bytes, first + took.len()).await;
+                let ended = ask(&clients, &bytes, turn).await;
                 let now = Instant::now();
-                if answered {
-                    took.push(now - asked)
-                } else {
-                    failed += 1
-                }
+                calls.add(now - asked, ended);
                 asked = now;
+                turn += in_flight;
             }
-            (took, failed)
+            calls
         });
     }
-    let ended = callers.join_all().await;
+    let calls = callers.join_all().await.into_iter().fold(Calls::default(), Calls::join);
     let lasted = began.elapsed();
-    let failed = ended.iter().map(|(_, failed)| failed).sum();
-    let took = ended.into_iter().flat_map(|(took, _)| took).collect();
-    Ok(Round::of(took, lasted, cpu(ready)? - before, failed))
+    Ok(Round::of(calls, lasted, cpu(ready)? - before))
 }
 
 /// So many a second, whatever became of those before; each is timed from when it was due.
 pub(crate) async fn open(ready: &Ready, payload: usize, rate: f64, lasts: Duration) -> Result<Round> {
+    ensure!(rate > 0.0, "no call was answered in the closed loop before, so there is no peak");
     let before = cpu(ready)?;
     let (bytes, began) = (Bytes::from(vec![b'v'; payload]), Instant::now());
-    let failed = Arc::new(AtomicUsize::new(0));
-    let mut calls = JoinSet::new();
+    let mut under_way = JoinSet::new();
     for turn in 0.. {
         let due = Duration::from_secs_f64(turn as f64 / rate);
         if due >= lasts {
@@ -68,24 +67,38 @@ pub(crate) async fn open(ready: &Ready, payload: usize, rate: f64, lasts: Durati
         if began + due > Instant::now() {
             sleep_until(began + due).await;
         }
-        let (clients, bytes, failed) = (Arc::clone(&ready.clients), bytes.clone(), Arc::clone(&failed));
-        calls.spawn(async move {
-            let answered = ask(&clients, &bytes, turn).await;
-            failed.fetch_add(usize::from(!answered), Ordering::Relaxed);
-            answered.then(|| began.elapsed().saturating_sub(due))
+        let (clients, bytes) = (Arc::clone(&ready.clients), bytes.clone());
+        under_way.spawn(async move {
+            let ended = ask(&clients, &bytes, turn).await;
+            (began.elapsed().saturating_sub(due), ended)
         });
     }
-    let took: Vec<_> = calls.join_all().await.into_iter().flatten().collect();
-    Ok(Round::of(took, began.elapsed(), cpu(ready)? - before, failed.load(Ordering::Relaxed)))
+    let mut calls = Calls::default();
+    for (took, ended) in under_way.join_all().await {
+        calls.add(took, ended);
+    }
+    Ok(Round::of(calls, began.elapsed(), cpu(ready)? - before))
 }
 
-/// First calls of clients without a connection, one after another.
+/// Calls that stream so many bytes, one after another; two at least.
+pub(crate) async fn stream(ready: &Ready, bytes: usize, lasts: Duration) -> Result<Round> {
+    ready.clients.stream(bytes).await?;
+    let (before, began) = (cpu(ready)?, Instant::now());
+    let mut calls = Calls::default();
+    while began.elapsed() < lasts || calls.took.len() + calls.failed < 2 {
+        let asked = Instant::now();
+        let ended = ready.clients.stream(bytes).await;
+        calls.add(asked.elapsed(), ended);
+    }
+    Ok(Round::of(calls, began.elapsed(), cpu(ready)? - before))
+}
+
+/// First calls of clients without a connection, one after another. Our node stands before its first call comes, and dials for it; the others
+/// connect for it.
 pub(crate) async fn dial(ready: &Ready, ground: &Ground, payload: usize, lasts: Duration) -> Result<Round> {
-    let before = cpu(ready)?;
     let (bytes, began) = (Bytes::from(vec![b'v'; payload]), Instant::now());
-    let (mut took, mut failed) = (Vec::new(), 0);
+    let mut calls = Calls::default();
     while began.elapsed() < lasts {
-        // Our node stands before its first call comes, and dials for it.
         let mut clients = None;
         if ready.contestant.wire().is_some() {
             clients = Some(ready.fresh(ground).await?);
@@ -95,14 +108,50 @@ pub(crate) async fn dial(ready: &Ready, ground: &Ground, payload: usize, lasts: 
             Some(clients) => clients,
             None => ready.fresh(ground).await?,
         };
-        let answered = ask(&clients, &bytes, 0).await;
-        if answered { took.push(asked.elapsed()) } else { failed += 1 }
+        let ended = ask(&clients, &bytes, 0).await;
+        calls.add(asked.elapsed(), ended);
     }
-    Ok(Round::of(took, began.elapsed(), cpu(ready)? - before, failed))
+    Ok(Round::of_each(calls))
 }
 
-async fn ask(clients: &Clients, bytes: &Bytes, turn: usize) -> bool {
-    timeout(PATIENCE, clients.echo(bytes, turn)).await.is_ok_and(|echoed| echoed.is_ok())
+/// How many spaces have moved that are called, and how many others are called first, so that connections stand.
+const MOVED: usize = 500;
+const KNOWN: usize = 20;
+
+/// Calls for spaces whose owner has changed, one after another, each in a slot of its own.
+pub(crate) async fn stale(ready: &Ready, ground: &Ground, payload: usize, touch: Touch) -> Result<Round> {
+    let bytes = Bytes::from(vec![b'v'; payload]);
+    let clients = ready.fresh(ground).await?;
+    let mut by_slot = BTreeMap::new();
+    for number in 0..2 * (KNOWN + MOVED) {
+        by_slot.entry(SpaceKey::of(&clients::name(number)).slot()).or_insert(number);
+    }
+    let mut spaces = by_slot.into_values();
+    for space in spaces.by_ref().take(KNOWN) {
+        ask(&clients, &bytes, space).await?;
+    }
+    let mut round = Calls::default();
+    for space in spaces.take(MOVED) {
+        let asked = Instant::now();
+        let ended = ask(&clients, &bytes, space).await;
+        match touch {
+            Touch::First => round.add(asked.elapsed(), ended),
+            Touch::Next => {
+                ended?;
+                let asked = Instant::now();
+                let ended = ask(&clients, &bytes, space).await;
+                round.add(asked.elapsed(), ended);
+            }
+        }
+    }
+    Ok(Round::of_each(round))
+}
+
+async fn ask(clients: &Clients, bytes: &Bytes, turn: usize) -> Result<()> {
+    match timeout(PATIENCE, clients.echo(bytes, turn)).await {
+        Ok(ended) => ended,
+        Err(_) => anyhow::bail!("no answer within {PATIENCE:?}"),
+    }
 }
 
 /// The processor time of this process and of those that it calls.

@@ -1,36 +1,38 @@
 //! `homing-bench`: what a call through Homing takes beside the bare wires, in one run and between real processes.
 //!
 //! - `scenarios`: what is measured, as data.
-//! - `contestants`, `clients`, `serve`, `nodes`, `foreign`: who is measured, and what answers.
+//! - `contestants`, `clients`, `serve`, `nodes`, `proxies`: who is measured, and what answers.
 //! - `process`, `credentials`: what they stand on.
-//! - `load`, `figures`, `allocations`: the calls, and what they took.
+//! - `load`, `figures`, `counts`: the calls, and what they took.
 //! - `report`, `page`: what is told, and held against the budgets.
 
-mod allocations;
 mod clients;
 mod contestants;
+mod counts;
 mod credentials;
 mod figures;
-mod foreign;
 mod load;
 mod nodes;
 mod page;
 mod process;
+mod proxies;
 mod report;
 mod scenarios;
 mod serve;
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use anyhow::{Context, Result, bail};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::allocations::Allocations;
-use crate::contestants::{Contestant, Ground, Ready};
+use crate::contestants::{Absent, Contestant, Ground, Ready};
 use crate::credentials::CALLER;
 use crate::figures::Round;
 use crate::report::{Cell, Earlier, Report, Row};
@@ -72,9 +74,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
-    /// What is called: this binary starts itself with it
+    /// Calls, and nothing else: this binary starts itself with it
     #[command(hide = true)]
-    Serve { kind: String, folder: PathBuf, number: usize },
+    Calls { contestant: String, folder: PathBuf, calls: usize },
+    /// What is called: this binary starts itself with it, too
+    #[command(hide = true)]
+    Serve { kind: String, folder: PathBuf, number: usize, epoch: u64, moved: Option<SocketAddr> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,11 +112,11 @@ fn contestant(name: &str) -> Result<Contestant, String> {
 }
 
 /// Whose allocations are counted.
-const ASKED: &[Contestant] =
+const COUNTED: &[Contestant] =
     &[Contestant::Tonic, Contestant::RouterGrpc, Contestant::Quinn, Contestant::RouterQuic];
 
 #[global_allocator]
-static ALLOCATOR: allocations::Counting = allocations::Counting;
+static ALLOCATOR: counts::Counting = counts::Counting;
 
 /// Tells a line. Whoever has closed the other end has heard enough.
 macro_rules! say {
@@ -131,60 +136,122 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    if let Some(Part::Serve { kind, folder, number }) = &cli.part {
-        runtime.block_on(serve::run(kind, folder, *number))?;
-        return Ok(ExitCode::SUCCESS);
+    let ground = |folder: &Path| {
+        Ok::<_, anyhow::Error>(Ground {
+            folder: folder.to_owned(),
+            credentials: credentials::read(folder, &credentials::node(CALLER)?)?,
+            node: std::env::current_exe()?.with_file_name("homing"),
+            connections: cli.connections.into(),
+        })
+    };
+    match &cli.part {
+        Some(Part::Serve { kind, folder, number, epoch, moved }) => {
+            runtime.block_on(serve::run(kind, folder, *number, *epoch, *moved))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Part::Calls { contestant: name, folder, calls }) => {
+            let contestant = contestant(name).map_err(anyhow::Error::msg)?;
+            counts::run(contestant, &ground(folder)?, *calls, |_| ())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
     }
-    let earlier = cli.compare.as_deref().map(earlier).transpose()?;
-    let node = std::env::current_exe()?.with_file_name("homing");
-    let out = node.ancestors().nth(2).context("the binary stands in cargo's target directory")?.join("bench");
+    if chosen(&cli).all(|scenario| contestants(&cli, scenario).next().is_none()) {
+        let what = "none of these contestants is in any of these scenarios, or on these wires; see --list";
+        Cli::command().error(ErrorKind::InvalidValue, what).exit();
+    }
+    let earlier = cli.compare.as_deref().map(|path| earlier(path, &cli)).transpose()?;
+    let this = std::env::current_exe()?;
+    let out = this.ancestors().nth(2).context("the binary stands in cargo's target directory")?.join("bench");
     let folder = tempfile::tempdir()?;
     credentials::write(folder.path())?;
-    let ground = Ground {
-        folder: folder.path().to_owned(),
-        credentials: credentials::read(folder.path(), &credentials::node(CALLER)?)?,
-        node,
-        connections: cli.connections.into(),
-    };
-    say!("allocations of a call of 128 B, both sides together");
-    let allocations = allocations::of(ASKED, &ground)?;
-    allocations.iter().for_each(|each| say!("{}", page::asked(each)));
+    let ground = ground(folder.path())?;
     let report = runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
         tokio::select! {
-            report = run(&cli, &ground, allocations, &out) => report.map(Some),
+            report = run(&cli, &ground, &out) => report.map(Some),
             _ = tokio::signal::ctrl_c() => Ok(None),
+            _ = terminated.recv() => Ok(None),
         }
-    })?;
-    let Some(report) = report else {
+    });
+    // All that it started has ended by now; what still counts allocations has not.
+    runtime.shutdown_background();
+    let Some(report) = report? else {
         say!("ended; what was measured until then stands in {}", out.display());
         return Ok(ExitCode::FAILURE);
     };
     for budget in &report.budgets {
-        say!("{}", page::judged(budget).replace("**missed**", "MISSED"));
+        say!("{}", page::judged(budget));
     }
     for skipped in &report.skipped {
         say!("SKIPPED: {skipped}");
     }
     if let Some(earlier) = earlier {
-        let changes = report::changes(&earlier, &report.rows);
-        say!("{} figures changed beyond the noise since {}", changes.len(), earlier.commit);
+        let (changes, compared) = earlier.changes(&report.rows);
+        say!(
+            "{} figures of {compared} rows changed beyond the noise since {}",
+            changes.len(),
+            earlier.commit
+        );
         changes.iter().for_each(|change| say!("  {change}"));
+        if compared < report.rows.len() {
+            say!("  {} rows have no match there, or too few rounds to tell", report.rows.len() - compared);
+        }
     }
     say!("{}", out.join("report.html").display());
-    let good =
-        report.budgets.iter().all(|budget| budget.met) && report.rows.iter().all(|row| row.failed == 0);
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let missed = report.budgets.iter().any(|budget| budget.met == Some(false));
+    let failed = report.rows.iter().any(|row| row.failed > 0);
+    Ok(if missed || failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn earlier(path: &Path) -> Result<Earlier> {
+/// The scenarios that are asked for.
+fn chosen(cli: &Cli) -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().filter(|scenario| {
+        if cli.scenario.is_empty() {
+            !cli.quick || scenario.quick.is_some()
+        } else {
+            cli.scenario.iter().any(|chosen| chosen.name == scenario.name)
+        }
+    })
+}
+
+/// Those of a scenario's contestants that are asked for.
+fn contestants(cli: &Cli, scenario: &Scenario) -> impl Iterator<Item = Contestant> {
+    scenario.contestants.iter().copied().filter(|contestant| {
+        let wired =
+            contestant.wire().is_none_or(|wire| cli.wire.iter().any(|chosen| chosen.as_str() == wire));
+        wired && (cli.contestant.is_empty() || cli.contestant.contains(contestant))
+    })
+}
+
+fn earlier(path: &Path, cli: &Cli) -> Result<Earlier> {
     let text = std::fs::read(path).with_context(|| format!("--compare: can't read {}", path.display()))?;
-    serde_json::from_slice(&text)
-        .with_context(|| format!("--compare: {} is no report.json of a bench", path.display()))
+    let earlier: Earlier = serde_json::from_slice(&text)
+        .with_context(|| format!("--compare: {} is no report.json of a bench", path.display()))?;
+    if let Some(why) = earlier.unlike(cli.connections.into()) {
+        bail!("--compare: nothing can be held against {}: {why}", path.display());
+    }
+    Ok(earlier)
 }
 
-async fn run(cli: &Cli, ground: &Ground, allocations: Vec<Allocations>, out: &Path) -> Result<Report> {
+async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
     let began = Instant::now();
     let machine = homing_benches::Machine::here();
+    let asked = |contestant: &Contestant| chosen(cli).any(|s| contestants(cli, s).any(|c| c == *contestant));
+    let counted: Vec<_> = COUNTED.iter().copied().filter(asked).collect();
+    say!("a call of 128 B, both sides together");
+    let counting = tokio::task::spawn_blocking({
+        let ground = ground.clone();
+        move || counts::of(&counted, &ground)
+    });
+    let mut counts = counting.await??;
+    let mut skipped = Vec::new();
+    if !cli.quick
+        && let Err(why) = counts::instructions(&mut counts, ground).await
+    {
+        skipped.push(format!("instructions of a call ({why})"));
+    }
+    counts.iter().for_each(|each| say!("{}", page::counted(each)));
     let mut report = Report {
         machine: machine.json(),
         commit: machine.commit,
@@ -193,51 +260,32 @@ async fn run(cli: &Cli, ground: &Ground, allocations: Vec<Allocations>, out: &Pa
         connections: ground.connections,
         rows: Vec::new(),
         budgets: Vec::new(),
-        allocations,
-        skipped: Vec::new(),
+        counts,
+        skipped,
     };
-    for scenario in SCENARIOS {
-        let chosen = if cli.scenario.is_empty() {
-            !cli.quick || scenario.quick.is_some()
-        } else {
-            cli.scenario.iter().any(|chosen| chosen.name == scenario.name)
-        };
-        if !chosen {
-            continue;
-        }
+    for scenario in chosen(cli) {
         let (payloads, in_flight) = match scenario.quick {
             Some(quick) if cli.quick => quick,
             _ => (scenario.payloads, scenario.in_flight),
         };
-        let mut ready = Vec::new();
-        for contestant in scenario.contestants {
-            let wired =
-                contestant.wire().is_none_or(|wire| cli.wire.iter().any(|chosen| chosen.as_str() == wire));
-            let named = cli.contestant.is_empty() || cli.contestant.contains(contestant);
-            if !(wired && named) {
-                continue;
-            }
-            let started = Ready::start(*contestant, scenario, ground).await;
+        let mut all = Vec::new();
+        for contestant in contestants(cli, scenario) {
+            let started = Ready::start(contestant, scenario, ground).await;
             match started.with_context(|| format!("{} in {}", contestant.name(), scenario.name))? {
-                Some(contestant) => ready.push(contestant),
-                None => report.skipped.push(format!(
-                    "{} (not installed; docs/BENCHMARKS.md says how to get it)",
-                    contestant.name()
-                )),
+                Ok(ready) => all.push(ready),
+                Err(Absent(why)) => {
+                    report.skipped.push(format!("{} in {} ({why})", contestant.name(), scenario.name));
+                }
             }
         }
         for payload in payloads {
             for in_flight in in_flight {
                 let cell = Cell { scenario: scenario.name, payload: *payload, in_flight: *in_flight };
-                say!(
-                    "[{:>4.0?}] {}: {} B, {} in flight: {}",
-                    began.elapsed(),
-                    scenario.name,
-                    payload,
-                    in_flight,
-                    scenario.what
-                );
-                let rows = measure(cli.quick, ground, scenario.kind, cell, &ready).await?;
+                let so_far = began.elapsed();
+                let Scenario { name, what, .. } = scenario;
+                say!("[{so_far:>4.0?}] {name}: {payload} B, {in_flight} in flight: {what}");
+                let rows = measure(cli.quick, ground, scenario.kind, cell, &all).await;
+                let rows = rows.with_context(|| format!("{name}, {payload} B, {in_flight} in flight"))?;
                 rows.iter().for_each(|row| say!("{}", page::told(row)));
                 report.rows.extend(rows);
                 report.seconds = began.elapsed().as_secs_f64();
@@ -250,40 +298,52 @@ async fn run(cli: &Cli, ground: &Ground, allocations: Vec<Allocations>, out: &Pa
     Ok(report)
 }
 
-/// All contestants in turn, round after round; who is first changes, since who comes after a busy one finds a warmer machine.
+/// All contestants in turn, round after round, each time in another order: who comes after a busy one finds a warmer machine.
 async fn measure(quick: bool, ground: &Ground, kind: Kind, cell: Cell, all: &[Ready]) -> Result<Vec<Row>> {
-    let all: Vec<_> = all.iter().filter(|ready| ready.contestant.carries(cell.payload)).collect();
+    let mut all: Vec<_> = all.iter().filter(|ready| ready.contestant.carries(cell.payload)).collect();
     let (rounds, lasts, warm_up) = if quick { (3, 400, 100) } else { (7, 700, 150) };
     let [lasts, warm_up] = [lasts, warm_up].map(Duration::from_millis);
-    let mut peaks = HashMap::new();
-    if let Kind::Open(_) = kind {
+    let mut offered = HashMap::new();
+    if let Kind::Open(percent) = kind {
         for ready in &all {
-            let round = load::closed(ready, cell.payload, cell.in_flight, lasts).await?;
-            peaks.insert(ready.contestant, round.calls_per_s);
+            load::closed(ready, cell.payload, cell.in_flight, warm_up).await?;
+            let peak = load::closed(ready, cell.payload, cell.in_flight, lasts).await?.calls_per_s;
+            let rate = peak * f64::from(percent) / 100.0;
+            let least = offered.entry(ready.contestant.baseline()).or_insert(rate);
+            *least = rate.min(*least);
         }
     }
     let mut measured: HashMap<Contestant, Vec<Round>> = HashMap::new();
-    for round in 0..rounds {
-        for turn in 0..all.len() {
-            let ready = all[(round + turn) % all.len()];
-            let measured = measured.entry(ready.contestant).or_default();
-            measured.push(match kind {
+    let mut order = homing_benches::Rng::new(0);
+    for _ in 0..rounds {
+        for place in 1..all.len() {
+            all.swap(place, order.below(place as u32 + 1) as usize);
+        }
+        for ready in &all {
+            let round = match kind {
                 Kind::Closed => {
                     load::closed(ready, cell.payload, cell.in_flight, warm_up).await?;
                     load::closed(ready, cell.payload, cell.in_flight, lasts).await?
                 }
-                Kind::Open(percent) => {
-                    let rate = peaks[&ready.contestant] * f64::from(percent) / 100.0;
+                Kind::Open(_) => {
+                    let rate = offered[&ready.contestant.baseline()];
                     load::open(ready, cell.payload, rate, warm_up).await?;
                     load::open(ready, cell.payload, rate, lasts).await?
                 }
+                Kind::Stream => load::stream(ready, cell.payload, lasts).await?,
                 Kind::Dial => load::dial(ready, ground, cell.payload, lasts).await?,
-            });
+                Kind::Stale(touch) => load::stale(ready, ground, cell.payload, touch).await?,
+            };
+            measured.entry(ready.contestant).or_default().push(round);
         }
     }
+    all.sort_by_key(|ready| ready.contestant);
     let row = |ready: &&Ready| {
-        let baseline = measured.get(&ready.contestant.baseline()).map(Vec::as_slice);
-        Row::of(cell, ready.contestant, &measured[&ready.contestant], baseline)
+        let Ready { contestant, .. } = *ready;
+        let baseline = measured.get(&contestant.baseline()).map(Vec::as_slice);
+        let row = Row::of(cell, *contestant, measured[contestant].clone(), baseline);
+        let offered_per_s = offered.get(&contestant.baseline()).copied();
+        Ok(Row { offered_per_s, memory_mb: ready.memory_mb()?, ..row })
     };
-    Ok(all.iter().map(row).collect())
+    all.iter().map(row).collect()
 }

@@ -1,6 +1,6 @@
 //! Our nodes in a process of somebody's: some own every space, one none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,38 +9,48 @@ use homing::routing_table::{Diff, Group};
 use homing::tls::Credentials;
 use homing::{
     ClientLimits, Epoch, Limits, Locality, Member, Mounts, Node, NodeId, NodeOptions, Owners, PoolOptions,
-    RouterOptions, Service, Slot, StaticAuthority, Wire,
+    RouterOptions, Service, Slot, SpaceKey, StaticAuthority, Wire,
 };
 
+use crate::clients;
+use crate::contestants::Calls;
 use crate::credentials::{self, CALLER, node};
 
 /// Nobody calls the caller.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// A node that owns every space, as far as it knows.
+/// A node that owns every space in this epoch, as far as it knows; or knows that another does, the next owner, which listens there.
 pub(crate) async fn owner(
     id: &NodeId,
     wire: Wire,
     credentials: Arc<Credentials>,
     service: Arc<dyn Service>,
+    epoch: u64,
+    moved: Option<SocketAddr>,
 ) -> Result<Node> {
-    let owners = vec![member(id.clone(), NOWHERE, wire)];
-    start(id, wire, credentials, service, owners, PoolOptions::default()).await
+    let mut members = vec![member(id.clone(), NOWHERE, wire)];
+    if let Some(at) = moved {
+        members.push(member(credentials::owner(1)?, &at.to_string(), wire));
+    }
+    let table = table(members.last().map(std::slice::from_ref).unwrap_or_default(), epoch, 0)?;
+    start(id, wire, credentials, service, members, table, PoolOptions::default()).await
 }
 
-/// The node whose calls go to these owners, each of which has as many slots, over so many connections each.
+/// The node whose calls go to these owners, each of which has as many slots; or to the first, where the caller's table is stale.
 pub(crate) async fn caller(
     wire: Wire,
     credentials: Arc<Credentials>,
     service: Arc<dyn Service>,
     owners: &[SocketAddr],
-    connections: usize,
+    calls: Calls,
 ) -> Result<Node> {
-    let pool = PoolOptions { connections, ..PoolOptions::default() };
+    let pool = PoolOptions { connections: calls.connections, ..PoolOptions::default() };
     let members = owners.iter().enumerate();
     let members = members.map(|(number, at)| Ok(member(credentials::owner(number)?, &at.to_string(), wire)));
-    let members = members.collect::<Result<_>>()?;
-    start(&node(CALLER)?, wire, credentials, service, members, pool).await
+    let members = members.collect::<Result<Vec<_>>>()?;
+    let known = if calls.stale { &members[..1] } else { &members };
+    let table = table(known, 1, if calls.pinned { calls.spaces } else { 0 })?;
+    start(&node(CALLER)?, wire, credentials, service, members, table, pool).await
 }
 
 fn member(id: NodeId, address: &str, wire: Wire) -> Member {
@@ -53,11 +63,10 @@ async fn start(
     wire: Wire,
     credentials: Arc<Credentials>,
     service: Arc<dyn Service>,
-    owners: Vec<Member>,
+    mut nodes: Vec<Member>,
+    table: Diff,
     pool: PoolOptions,
 ) -> Result<Node> {
-    let table = table(&owners)?;
-    let mut nodes = owners;
     let caller = node(CALLER)?;
     if nodes.iter().all(|member| member.id != caller) {
         nodes.push(member(caller, NOWHERE, wire));
@@ -83,12 +92,21 @@ async fn start(
     Ok(Node::start(options, async |_| Ok(Mounts { service, direct: Vec::new() })).await?)
 }
 
-fn table(owners: &[Member]) -> Result<Diff> {
-    let group = |slot: Slot| {
+/// All slots, owned in turn in this epoch; and so many spaces with entries of their own, of the same owners.
+fn table(owners: &[Member], epoch: u64, pinned: usize) -> Result<Diff> {
+    let mut pins = HashMap::<Slot, BTreeMap<SpaceKey, Owners>>::new();
+    let of = |slot: Slot| {
         let owner = &owners[usize::from(slot.number()) % owners.len()];
-        let owners = Owners::new(owner.id.clone(), Vec::new()).map_err(|error| anyhow!("{error}"))?;
-        Ok::<_, anyhow::Error>(Group { epoch: Epoch::new(1), owners, pins: BTreeMap::new() })
+        Owners::new(owner.id.clone(), Vec::new()).map_err(|error| anyhow!("{error}"))
     };
-    let groups = Slot::all().map(|slot| Ok((slot, group(slot)?))).collect::<Result<Vec<_>>>()?;
+    for number in 0..pinned {
+        let key = SpaceKey::of(&clients::name(number));
+        pins.entry(key.slot()).or_default().insert(key, of(key.slot())?);
+    }
+    let groups = Slot::all().map(|slot| {
+        let pins = pins.remove(&slot).unwrap_or_default();
+        Ok((slot, Group { epoch: Epoch::new(epoch), owners: of(slot)?, pins }))
+    });
+    let groups = groups.collect::<Result<Vec<_>>>()?;
     Diff::new(groups).map_err(|error| anyhow!("{error}"))
 }

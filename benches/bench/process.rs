@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use homing::NodeId;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
@@ -50,10 +51,23 @@ impl Process {
         Ok(Self { child, stdin })
     }
 
-    /// This binary, as one that serves an echo of this kind, as the `number`th owner.
-    pub(crate) async fn serve(kind: &str, folder: &Path, number: usize) -> Result<(Self, SocketAddr)> {
+    /// Whether it has not ended.
+    pub(crate) fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// This binary, as one that serves an echo of this kind, as the `number`th owner. In this epoch it owns all spaces, or the next
+    /// owner does, which listens at `moved`.
+    pub(crate) async fn serve(
+        kind: &str,
+        folder: &Path,
+        number: usize,
+        epoch: u64,
+        moved: Option<SocketAddr>,
+    ) -> Result<(Self, SocketAddr)> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", kind]).arg(folder).arg(number.to_string()).stdout(Stdio::piped());
+        command.args(["serve", kind]).arg(folder).args([number.to_string(), epoch.to_string()]);
+        command.args(moved.map(|at| at.to_string())).stdout(Stdio::piped());
         let mut process = Self::start(&mut command)?;
         let at = process.said(|line| Some(line.to_owned())).await?;
         let at = at.parse().with_context(|| format!("{kind} does not say where it listens: {at}"))?;
@@ -66,25 +80,52 @@ impl Process {
         folder: &Path,
         service: SocketAddr,
     ) -> Result<(Self, SocketAddr)> {
+        let id = owner(0)?;
+        let data = folder.join("node");
+        let own = format!("service = '{service}'\n");
+        let of_clients = format!("{}\n", proof(folder, &id));
+        let nodes = format!("[[nodes]]\nid = '{id}'\naddress = '127.0.0.1:1'\n");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let text = config(folder, &id, &data, &own, any, &of_clients, &nodes);
+        Self::configured(binary, &folder.join("node.toml"), text).await
+    }
+
+    /// So many of our nodes with the reference service, over this wire, and where their clients come in.
+    pub(crate) async fn cluster(
+        binary: &Path,
+        folder: &Path,
+        wire: &str,
+        nodes: usize,
+    ) -> Result<(Vec<Self>, Vec<SocketAddr>)> {
+        // Each must know where the others listen before it starts, so ports are chosen that are free now.
+        let free = |_| Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?);
+        let listen = (0..nodes).map(free).collect::<Result<Vec<_>>>()?;
+        let mut all = String::new();
+        for (number, at) in listen.iter().enumerate() {
+            let id = owner(number)?;
+            all += &format!(
+                "[[nodes]]\nid = '{id}'\naddress = '{at}'\ntransport = '{wire}'\nzone = 'z{number}'\n"
+            );
+        }
+        let (mut processes, mut clients) = (Vec::new(), Vec::new());
+        for (number, at) in listen.iter().enumerate() {
+            let id = owner(number)?;
+            let name = format!("kv-{wire}-{id}");
+            let text = config(folder, &id, &folder.join(&name), "", *at, "", &all);
+            let (process, at) = Self::configured(binary, &folder.join(format!("{name}.toml")), text).await?;
+            processes.push(process);
+            clients.push(at);
+        }
+        Ok((processes, clients))
+    }
+
+    /// Our node with this configuration, and where its clients come in.
+    async fn configured(binary: &Path, config: &Path, text: String) -> Result<(Self, SocketAddr)> {
         let built = "cargo build --release --package homing-node";
         ensure!(binary.exists(), "{} is missing: {built}", binary.display());
-        let config = folder.join("node.toml");
-        let data = folder.join("node");
-        let path = |name: String| toml::Value::from(folder.join(name).display().to_string());
-        let id = owner(0)?;
-        let (ca, certificate, key) =
-            (path("ca.pem".into()), path(format!("{id}.pem")), path(format!("{id}.key")));
-        let data = toml::Value::from(data.display().to_string());
-        let any = "127.0.0.1:0";
-        let text = format!(
-            "cluster = '{CLUSTER}'\nid = '{id}'\ndata = {data}\nservice = '{service}'\n\
-             [listen]\nnode = '{any}'\nclient = '{any}'\nadmin = '{any}'\ncertificate = {certificate}\nkey = {key}\n\
-             [tls]\nca = {ca}\ncertificate = {certificate}\nkey = {key}\n\
-             [[nodes]]\nid = '{id}'\naddress = '127.0.0.1:1'\n"
-        );
-        fs::write(&config, text)?;
+        fs::write(config, text)?;
         let mut command = Command::new(binary);
-        command.args(["node", "--stop-with-stdin", "--log-format", "json", "--config"]).arg(&config);
+        command.args(["node", "--stop-with-stdin", "--log-format", "json", "--config"]).arg(config);
         command.stderr(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Self::start(&mut command)?;
         let at = process
@@ -124,11 +165,49 @@ impl Process {
 
     /// The time that it has had of processors, its own and the system's on its behalf, and so its own processes.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let id = self.child.id().context("it has ended")?;
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-        children.map(cpu).sum::<Result<Duration>>().and_then(|of_children| Ok(of_children + cpu(id)?))
+        self.all()?.into_iter().map(cpu).sum()
     }
+
+    /// Its memory, and that of its own processes, in bytes.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        self.all()?.into_iter().map(memory).sum()
+    }
+
+    /// It, and its own processes.
+    fn all(&self) -> Result<Vec<u32>> {
+        let id = self.child.id().context("a process has ended that is called")?;
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.context("this kernel does not tell the processes of a process")?;
+        Ok(children.split_whitespace().filter_map(|child| child.parse().ok()).chain([id]).collect())
+    }
+}
+
+/// A certificate and its key, as a configuration names them.
+fn proof(folder: &Path, id: &NodeId) -> String {
+    let path = |kind: &str| toml::Value::from(folder.join(format!("{id}.{kind}")).display().to_string());
+    format!("certificate = {}\nkey = {}", path("pem"), path("key"))
+}
+
+/// The configuration of a node. `own`: what stands before all tables; `of_clients`: what its client listener has besides.
+fn config(
+    folder: &Path,
+    id: &NodeId,
+    data: &Path,
+    own: &str,
+    listen: SocketAddr,
+    of_clients: &str,
+    nodes: &str,
+) -> String {
+    let text = |path: &Path| toml::Value::from(path.display().to_string());
+    let any = "127.0.0.1:0";
+    format!(
+        "cluster = '{CLUSTER}'\nid = '{id}'\ndata = {}\n{own}\
+         [listen]\nnode = '{listen}'\nclient = '{any}'\nadmin = '{any}'\n{of_clients}\
+         [tls]\nca = {}\n{}\n{nodes}",
+        text(data),
+        text(&folder.join("ca.pem")),
+        proof(folder, id)
+    )
 }
 
 /// The processor time of a process and its threads.
@@ -139,4 +218,11 @@ pub(crate) fn cpu(process: u32) -> Result<Duration> {
     ensure!(fields.len() > 12, "/proc/{process}/stat has {} fields", fields.len());
     let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
     Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// The memory that a process has at hand, in bytes.
+pub(crate) fn memory(process: u32) -> Result<u64> {
+    let pages = fs::read_to_string(format!("/proc/{process}/statm"))?;
+    let resident = pages.split_whitespace().nth(1).context("/proc/…/statm has no second field")?;
+    Ok(resident.parse::<u64>()? * rustix::param::page_size() as u64)
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use homing::tls::Credentials;
-use homing::{Body, BoxFuture, Declined, Granted, HttpService, NodeId, Service, Wire};
+use homing::{Body, BoxFuture, Declined, Granted, HttpService, Node, NodeId, Service, Wire};
 use homing_benches::{Bare, EchoService};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,9 +18,15 @@ use crate::credentials::{self, owner};
 use crate::nodes;
 
 /// Serves, says where on standard output, and ends with standard input.
-pub(crate) async fn run(kind: &str, folder: &Path, number: usize) -> Result<()> {
+pub(crate) async fn run(
+    kind: &str,
+    folder: &Path,
+    number: usize,
+    epoch: u64,
+    moved: Option<SocketAddr>,
+) -> Result<()> {
     let id = owner(number)?;
-    let at = start(kind, &id, credentials::read(folder, &id)?).await?;
+    let at = start(kind, &id, credentials::read(folder, &id)?, epoch, moved).await?;
     {
         use std::io::Write as _;
         let mut out = std::io::stdout();
@@ -36,7 +42,13 @@ pub(crate) async fn run(kind: &str, folder: &Path, number: usize) -> Result<()> 
 }
 
 /// Serves for as long as the runtime runs, and tells where.
-pub(crate) async fn start(kind: &str, id: &NodeId, credentials: Arc<Credentials>) -> Result<String> {
+pub(crate) async fn start(
+    kind: &str,
+    id: &NodeId,
+    credentials: Arc<Credentials>,
+    epoch: u64,
+    moved: Option<SocketAddr>,
+) -> Result<String> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     match kind {
         "tcp" => tcp(any).await,
@@ -44,8 +56,13 @@ pub(crate) async fn start(kind: &str, id: &NodeId, credentials: Arc<Credentials>
         "tonic-plain" => bare(Bare::GrpcPlain, &credentials, any).await,
         "tonic" => bare(Bare::Grpc, &credentials, any).await,
         "quinn" => bare(Bare::Quic, &credentials, any).await,
-        "homing-grpc" => node(id, Wire::Grpc, credentials, Arc::new(HttpService::new(EchoService))).await,
-        "homing-quic" => node(id, Wire::Quic, credentials, Arc::new(RawEcho)).await,
+        "homing-grpc" => {
+            let service = Arc::new(HttpService::new(EchoService));
+            node(nodes::owner(id, Wire::Grpc, credentials, service, epoch, moved).await?)
+        }
+        "homing-quic" => {
+            node(nodes::owner(id, Wire::Quic, credentials, Arc::new(RawEcho), epoch, moved).await?)
+        }
         _ => bail!("there is no echo called {kind}"),
     }
 }
@@ -56,16 +73,9 @@ async fn bare(wire: Bare, credentials: &Credentials, at: SocketAddr) -> Result<S
     Ok(at.to_string())
 }
 
-/// Our node, which owns every space.
-async fn node(
-    id: &NodeId,
-    wire: Wire,
-    credentials: Arc<Credentials>,
-    service: Arc<dyn Service>,
-) -> Result<String> {
-    let node = nodes::owner(id, wire, credentials, service).await?;
+/// Our node serves for as long as this process runs.
+fn node(node: Node) -> Result<String> {
     let at = node.address();
-    // It serves for as long as this process runs.
     std::mem::forget(node);
     Ok(at)
 }
@@ -108,14 +118,33 @@ async fn udp(at: SocketAddr) -> Result<String> {
     Ok(at.to_string())
 }
 
-/// An echo without gRPC above it.
+/// An echo without gRPC above it. Of what is longer than any echo it tells the length.
 pub(crate) struct RawEcho;
+
+/// The longest echo, in bytes.
+const LONGEST: usize = 16 << 20;
 
 impl Service for RawEcho {
     fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
         Box::pin(async move {
-            let bytes = granted.request.into_body().collect().await.map(|body| body.to_bytes());
-            Ok(http::Response::new(Body::from(bytes.unwrap_or_else(|_| Bytes::new()))))
+            let mut body = granted.request.into_body();
+            if let Some(bytes) = body.bytes() {
+                return Ok(http::Response::new(Body::from(bytes.clone())));
+            }
+            let (mut bytes, mut counted) = (BytesMut::new(), 0_u64);
+            while let Some(Ok(frame)) = body.frame().await {
+                let Ok(data) = frame.into_data() else { continue };
+                counted += data.len() as u64;
+                if counted <= LONGEST as u64 {
+                    bytes.extend_from_slice(&data);
+                }
+            }
+            let back = if counted <= LONGEST as u64 {
+                bytes.freeze()
+            } else {
+                Bytes::copy_from_slice(&counted.to_be_bytes())
+            };
+            Ok(http::Response::new(Body::from(back)))
         })
     }
 }

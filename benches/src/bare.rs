@@ -104,6 +104,22 @@ impl BareClient {
             Err(io::Error::other("the echo is another than what was sent").into())
         }
     }
+
+    /// Streams a piece so many times, more than an echo may have, and returns how many bytes have come there.
+    ///
+    /// # Errors
+    /// [`BareError`] if there is no answer.
+    pub async fn count(&self, piece: Bytes, times: usize) -> Result<u64, BareError> {
+        match &self.0 {
+            Kind::Grpc(client, headers) => client.count(piece, times, headers.clone()).await,
+            Kind::Quic(client) => client.count(piece, times).await,
+        }
+    }
+}
+
+/// A number as it is sent back.
+fn number(bytes: &[u8]) -> Result<u64, BareError> {
+    Ok(u64::from_be_bytes(bytes.try_into()?))
 }
 
 #[cfg(test)]
@@ -143,6 +159,8 @@ mod tests {
             for size in [0, 128, 256 << 10] {
                 client.echo(Bytes::from(vec![7; size])).await.unwrap();
             }
+            let (piece, times) = (Bytes::from(vec![7; 64 << 10]), 300);
+            assert_eq!(client.count(piece, times).await.unwrap(), 300 * (64 << 10));
             serving.abort();
         }
     }

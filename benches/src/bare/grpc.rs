@@ -14,15 +14,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::server::{NamedService, UnaryService};
+use tonic::server::{ClientStreamingService, NamedService, UnaryService};
 use tonic::transport::{Channel, Endpoint, Server, Uri};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tower_service::Service;
 
 use super::BareError;
 
 const ALPN: &[u8] = b"h2";
-const PATH: &str = "/bare.Echo/Echo";
+const ECHO: &str = "/bare.Echo/Echo";
+const COUNT: &str = "/bare.Echo/Count";
 
 /// The longest message, in bytes.
 const LONGEST_MESSAGE: usize = 16 << 20;
@@ -79,11 +80,32 @@ where
     pub async fn echo(&self, bytes: Bytes, headers: http::HeaderMap) -> Result<Bytes, BareError> {
         let mut client = self.0.clone();
         client.ready().await.map_err(Into::into)?;
-        let path = http::uri::PathAndQuery::from_static(PATH);
-        let metadata = tonic::metadata::MetadataMap::from_headers(headers);
-        let request = Request::from_parts(metadata, tonic::Extensions::default(), bytes);
-        Ok(client.unary(request, path, Raw).await?.into_inner())
+        let path = http::uri::PathAndQuery::from_static(ECHO);
+        Ok(client.unary(with(headers, bytes), path, Raw).await?.into_inner())
     }
+
+    /// Streams a piece so many times with these headers, and returns how many bytes have come there.
+    ///
+    /// # Errors
+    /// [`BareError`] as tonic says it.
+    pub async fn count(
+        &self,
+        piece: Bytes,
+        times: usize,
+        headers: http::HeaderMap,
+    ) -> Result<u64, BareError> {
+        let mut client = self.0.clone();
+        client.ready().await.map_err(Into::into)?;
+        let path = http::uri::PathAndQuery::from_static(COUNT);
+        let pieces = stream::iter(std::iter::repeat_n(piece, times));
+        let counted = client.client_streaming(with(headers, pieces), path, Raw).await?.into_inner();
+        super::number(&counted)
+    }
+}
+
+fn with<T>(headers: http::HeaderMap, message: T) -> Request<T> {
+    let metadata = tonic::metadata::MetadataMap::from_headers(headers);
+    Request::from_parts(metadata, tonic::Extensions::default(), message)
 }
 
 /// A function as the service that tonic takes for a connector.
@@ -170,7 +192,10 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         Box::pin(async {
             let mut grpc = tonic::server::Grpc::new(Raw).max_decoding_message_size(LONGEST_MESSAGE);
-            Ok(grpc.unary(Echo, request).await)
+            Ok(match request.uri().path() {
+                COUNT => grpc.client_streaming(Count, request).await,
+                _ => grpc.unary(Echo, request).await,
+            })
         })
     }
 }
@@ -183,6 +208,23 @@ impl UnaryService<Bytes> for Echo {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         std::future::ready(Ok(Response::new(request.into_inner())))
+    }
+}
+
+struct Count;
+
+impl ClientStreamingService<Bytes> for Count {
+    type Response = Bytes;
+    type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        Box::pin(async {
+            let (mut pieces, mut counted) = (request.into_inner(), 0_u64);
+            while let Some(piece) = pieces.message().await? {
+                counted += piece.len() as u64;
+            }
+            Ok(Response::new(Bytes::copy_from_slice(&counted.to_be_bytes())))
+        })
     }
 }
 

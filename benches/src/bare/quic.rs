@@ -41,6 +41,27 @@ impl Client {
         send.finish()?;
         Ok(receive.read_to_end(LONGEST).await?.into())
     }
+
+    pub(super) async fn count(&self, piece: Bytes, times: usize) -> Result<u64, BareError> {
+        let (mut send, mut receive) = self.connection.open_bi().await?;
+        for _ in 0..times {
+            send.write_chunk(piece.clone()).await?;
+        }
+        send.finish()?;
+        super::number(&receive.read_to_end(LONGEST).await?)
+    }
+}
+
+/// What came of a stream: its bytes, or how many there were if that is more than an echo has.
+async fn received(receive: &mut quinn::RecvStream) -> Result<Vec<u8>, quinn::ReadError> {
+    let (mut bytes, mut counted) = (Vec::new(), 0_u64);
+    while let Some(chunk) = receive.read_chunk(usize::MAX, true).await? {
+        counted += chunk.bytes.len() as u64;
+        if counted <= LONGEST as u64 {
+            bytes.extend_from_slice(&chunk.bytes);
+        }
+    }
+    Ok(if counted <= LONGEST as u64 { bytes } else { counted.to_be_bytes().to_vec() })
 }
 
 /// The address that was bound, and what serves it.
@@ -59,7 +80,7 @@ pub(super) fn serve(
                     let Ok(connection) = incoming.await else { return };
                     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
                         tokio::spawn(async move {
-                            let bytes = receive.read_to_end(LONGEST).await.ok()?;
+                            let bytes = received(&mut receive).await.ok()?;
                             send.write_all(&bytes).await.ok()?;
                             send.finish().ok()
                         });

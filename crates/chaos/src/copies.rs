@@ -90,7 +90,7 @@ pub(crate) async fn check(cluster: &Cluster<'_>, spaces: &Spaces, calls: &[Done]
                 && content.contains_key(call.key.as_bytes())
         };
         found.late += calls.iter().filter(late).count();
-        for call in calls.iter().filter(|call| matches!(call.ended, Ended::Overloaded)) {
+        for call in calls.iter().filter(|call| matches!(call.ended, Ended::Overloaded | Ended::Exhausted)) {
             if content.contains_key(call.key.as_bytes()) {
                 found.refused += 1;
                 found.note(format!("refused, and executed: {name} {}", call.key));

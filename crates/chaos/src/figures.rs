@@ -24,6 +24,8 @@ pub(crate) struct Figures {
     pub(crate) p99_ms: f64,
     pub(crate) p999_ms: f64,
     pub(crate) max_ms: f64,
+    /// The longest of all, answered or not, in milliseconds.
+    pub(crate) longest_ms: f64,
     /// Points of the distribution: how many of a thousand took at most so many milliseconds.
     pub(crate) curve: Vec<(f64, f64)>,
 }
@@ -38,6 +40,7 @@ impl Figures {
     pub(crate) fn of<'a>(calls: impl IntoIterator<Item = &'a Done>) -> Self {
         let (mut took, mut attempts, mut figures) = (Vec::new(), 0, Self::default());
         for call in calls {
+            figures.longest_ms = figures.longest_ms.max(call.took.as_secs_f64() * 1e3);
             match &call.ended {
                 Ended::Answered(answer) => {
                     took.push(call.took);
@@ -64,7 +67,7 @@ impl Figures {
         took.sort_unstable();
         let at = |of_1000: f64| {
             let rank = (took.len() as f64 * of_1000 / 1_000.0).ceil() as usize;
-            took.get(rank.saturating_sub(1)).map_or(0.0, |took| took.as_secs_f64() * 1e3)
+            took.get(rank.saturating_sub(1)).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
         };
         self.calls = self.answered + self.others.values().sum::<usize>();
         self.p50_ms = at(500.0);

@@ -168,13 +168,9 @@ impl Load {
             writes_at: clients.iter().map(|_| AtomicUsize::new(0)).collect(),
         });
         let began = Instant::now();
-        let driving = drive(clients, Arc::clone(spaces), offer, began, Arc::clone(&controls));
         let loaded = Arc::clone(loaded);
-        let all = runtime.spawn(async move {
-            let done = driving.await;
-            loaded.fetch_add(began.elapsed().as_millis() as u64, Ordering::Relaxed);
-            done
-        });
+        let all =
+            runtime.spawn(drive(clients, Arc::clone(spaces), offer, began, Arc::clone(&controls), loaded));
         Ok(Self { began, controls, all })
     }
 
@@ -238,6 +234,7 @@ async fn drive(
     offer: Offer,
     began: Instant,
     controls: Arc<Controls>,
+    loaded: Arc<AtomicU64>,
 ) -> Vec<Done> {
     let load = LOADS.fetch_add(1, Ordering::Relaxed);
     let entries: Vec<_> =
@@ -286,6 +283,7 @@ async fn drive(
         let pace = controls.pace.load(Ordering::Relaxed).max(1) as f64 / 1_000.0;
         due += Duration::from_secs_f64(1.0 / (offer.rate * pace));
     }
+    loaded.fetch_add(began.elapsed().as_millis() as u64, Ordering::Relaxed);
     while let Some(ended) = calls.join_next().await {
         done.push(ended.expect(NO_PANIC));
     }

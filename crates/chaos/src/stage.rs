@@ -184,9 +184,10 @@ impl<'a> Stage<'a> {
     }
 
     async fn look_into(&mut self, calls: &[Done]) -> Result<()> {
+        // First: what can't be asked must not leave its faults to the next case.
+        self.arena.hosts.mend()?;
         let long = self.packets()?.long;
         self.check("packets longer than the network's", long as f64, Must::AtMost(0.0));
-        self.arena.hosts.mend()?;
         let counters = self.cluster.counters().await?;
         let more = |name: &str, label: &str| counters.sum(name, label) - self.counters.sum(name, label);
         self.report.retries = more("homing_retries_total", "");

@@ -40,14 +40,23 @@ pub(crate) struct Latency {
     mean: f64,
     answers: u32,
     success: f64,
-    /// The first answer.
+    /// The first answer that counts, and the last.
     since: Time,
+    answered: Time,
     at: Time,
 }
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { peak: 0.0, mean: 0.0, answers: 0, success: 1.0, since: Time::ZERO, at: Time::ZERO }
+        Self {
+            peak: 0.0,
+            mean: 0.0,
+            answers: 0,
+            success: 1.0,
+            since: Time::ZERO,
+            answered: Time::ZERO,
+            at: Time::ZERO,
+        }
     }
 }
 
@@ -56,9 +65,11 @@ impl Latency {
     pub(crate) fn answered(&mut self, took: Duration, now: Time) {
         let old = self.pass(now);
         let took = took.as_secs_f64();
-        if self.answers == 0 {
-            self.since = now;
+        // What was never enough, and is old, is no beginning.
+        if !self.is_enough() && (self.answers == 0 || now.since(self.answered) > FORGOTTEN) {
+            (self.since, self.answers) = (now, 0);
         }
+        self.answered = self.answered.max(now);
         self.answers = self.answers.saturating_add(1);
         let new = (1.0 - old).max(1.0 / f64::from(self.answers));
         self.mean += (took - self.mean) * new;
@@ -81,8 +92,11 @@ impl Latency {
 
     /// How long an answer takes on average, failures counted in; `None` while that isn't known.
     pub(crate) fn expected(&self, now: Time) -> Option<Duration> {
-        let enough = self.answers >= ENOUGH && self.at.since(self.since) >= LONG_ENOUGH;
-        enough.then(|| Duration::from_secs_f64(self.mean / self.success_at(now)))
+        self.is_enough().then(|| Duration::from_secs_f64(self.mean / self.success_at(now)))
+    }
+
+    fn is_enough(&self) -> bool {
+        self.answers >= ENOUGH && self.answered.since(self.since) >= LONG_ENOUGH
     }
 
     /// Whether what is known is so old that a request should find out.
@@ -184,6 +198,21 @@ mod tests {
         assert!((latency.cost(9, now) / latency.cost(0, now) - 10.0).abs() < 1e-9);
         latency.failed(ms(2_000), now);
         assert!(latency.cost(0, now) > 2.0);
+    }
+
+    #[test]
+    fn a_burst_is_not_believed_whatever_else_comes_long_before_or_after_it() {
+        let burst = |latency: &mut Latency, from: u64| {
+            (0..u64::from(ENOUGH)).for_each(|i| latency.answered(ms(20), at(from + i)));
+        };
+        let mut before = Latency::default();
+        before.answered(ms(2), at(0));
+        burst(&mut before, 60_000);
+        assert_eq!(before.expected(at(60_100)), None);
+        let mut after = Latency::default();
+        burst(&mut after, 0);
+        after.failed(ms(2), at(2_000));
+        assert_eq!(after.expected(at(2_000)), None, "a failure is no answer");
     }
 
     #[test]

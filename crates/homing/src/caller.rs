@@ -96,9 +96,9 @@ fn tell(headers: &mut HeaderMap, head: &ReplyHead, attempts: u32) {
     if let Some(age) = head.age {
         headers::write_age(age, headers);
     }
-    headers.insert(headers::HOPS, u16::from(head.hops).into());
-    headers.insert(headers::EPOCH, head.epoch.number().into());
-    headers.insert(headers::ATTEMPTS, attempts.into());
+    headers.insert(headers::HOPS, headers::number_value(head.hops.into()));
+    headers.insert(headers::EPOCH, headers::number_value(head.epoch.number()));
+    headers.insert(headers::ATTEMPTS, headers::number_value(attempts.into()));
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ fn write_status(status: &Status, headers: &mut HeaderMap) {
 
 /// Ends a gRPC answer that breaks off with a status that says why, instead of a bare reset.
 pub(crate) fn explain_cut(body: Body) -> Body {
-    if body.bytes().is_some() { body } else { Body::new(ExplainCut { body, ended: false }) }
+    if body.in_hand().is_some() { body } else { Body::new(ExplainCut { body, ended: false }) }
 }
 
 struct ExplainCut {

@@ -336,7 +336,7 @@ impl Router {
 /// The same request. A body that is there already need not be kept while it is read, and may be sent twice at a time.
 async fn gathered(request: http::Request<Body>) -> http::Request<Body> {
     let (parts, body) = request.into_parts();
-    http::Request::from_parts(parts, body.gathered().await)
+    http::Request::from_parts(parts, body.gathered(usize::MAX).await)
 }
 
 /// One call under way.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_transport::{Body, BoxFuture};
+use homing_transport::{Body, BoxFuture, LITTLE};
 use homing_types::Execution;
 use http_body::Body as HttpBody;
 use tokio::time::Instant;
@@ -94,11 +94,17 @@ where
             if let Some(declined) = word.0.get() {
                 return Err(declined.clone());
             }
-            answered.map(|response| response.map(Body::new)).map_err(|error| Declined {
-                execution: Execution::Maybe,
-                retry_after: Duration::ZERO,
-                reason: format!("the service failed: {}", error.into()),
-            })
+            match answered {
+                Ok(response) => {
+                    let (parts, body) = response.into_parts();
+                    Ok(http::Response::from_parts(parts, Body::new(body).gathered(LITTLE).await))
+                }
+                Err(error) => Err(Declined {
+                    execution: Execution::Maybe,
+                    retry_after: Duration::ZERO,
+                    reason: format!("the service failed: {}", error.into()),
+                }),
+            }
         })
     }
 

@@ -200,7 +200,7 @@ impl Router {
         }
         // A service that calls on passes both on, so that traces hang together and retries don't multiply.
         if arrived.routed.attempt > 1 {
-            request.headers_mut().insert(ATTEMPT, HeaderValue::from(arrived.routed.attempt));
+            request.headers_mut().insert(ATTEMPT, headers::number_value(arrived.routed.attempt.into()));
         }
         let granted = Granted {
             grant,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use homing_transport::wire::headers;
-use homing_transport::{Reply, serve};
+use homing_transport::{LITTLE, Reply, serve};
 use homing_types::{NodeId, Outcome};
 use http::Uri;
 use http_body::Body as _;
@@ -21,14 +21,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, is_little};
 use crate::keepalive::{Keepalive, Watched};
 use crate::listener::Shared;
 use crate::pump::Pump;
 use crate::{fault, settings, tcp};
-
-/// A body of so many bytes is taken at once, if it is there.
-const LITTLE: usize = 16 << 10;
 
 type Wire = h2::server::Connection<Watched<TlsStream<TcpStream>>, Bytes>;
 
@@ -186,13 +183,19 @@ async fn answer(
         respond.send_reset(Reason::INTERNAL_ERROR);
         return;
     };
-    match body.bytes() {
+    match body.into_in_hand() {
         _ if empty => {}
-        Some(bytes) => {
-            let _ = stream.send_data(bytes.clone(), true);
+        Ok((data, None)) => {
+            let _ = stream.send_data(data, true);
+        }
+        Ok((data, Some(trailers))) => {
+            if !data.is_empty() {
+                let _ = stream.send_data(data, false);
+            }
+            let _ = stream.send_trailers(trailers);
         }
         // It resets the stream if the body fails; nobody else has to know.
-        None => {
+        Err(body) => {
             let _ = Pump::new(body, stream).await;
         }
     }
@@ -205,10 +208,9 @@ async fn handle(from: NodeId, request: http::Request<RecvStream>, shared: &Share
         Ok(head) => head,
         Err(error) => return Reply::of(Outcome::Refused, error.to_string()),
     };
-    // What is read gives the peer room for more, so that only little is read before the handler asks for it.
-    let little = stream.flow_control().used_capacity() <= LITTLE;
+    let little = is_little(&mut stream);
     let body = Incoming::request(stream);
-    let body = if little { body.gathered().await } else { body };
+    let body = if little { body.gathered(LITTLE).await } else { body };
     let request = http::Request::from_parts(parts, body);
     serve(&*shared.handler, from, head, request, &shared.limits).await
 }

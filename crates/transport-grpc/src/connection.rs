@@ -7,7 +7,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use homing_transport::wire::headers;
 use homing_transport::{
-    Body, BoxFuture, Connection, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
+    Body, BoxFuture, Connection, Head, LITTLE, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{StatusCode, Uri, uri};
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, watch};
 
 use crate::fault::{self, End};
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, is_little};
 use crate::keepalive::Keepalive;
 use crate::nudge::Nudge;
 use crate::upload::Upload;
@@ -104,7 +104,13 @@ impl GrpcConnection {
             Pin::new(&mut response).poll(cx)
         });
         match response.await {
-            Ok(response) => self.reply(response, upload.outlive_call()),
+            Ok(mut response) => {
+                let little = is_little(response.body_mut());
+                let Reply { head, response } = self.reply(response, upload.outlive_call())?;
+                let (parts, body) = response.into_parts();
+                let body = if little { body.gathered(LITTLE).await } else { body };
+                Ok(Reply { head, response: http::Response::from_parts(parts, body) })
+            }
             Err(error) => Err(self.explain(&error, &upload)),
         }
     }

@@ -3,11 +3,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use homing_transport::{Body, BodyError};
+use homing_transport::{Body, BodyError, LITTLE};
 use http_body::{Body as HttpBody, Frame};
 
 use crate::fault;
 use crate::upload::Upload;
+
+/// Whether so little of a body is there that it may be read before anybody asks for it: what is read gives the peer room for more.
+pub(crate) fn is_little(stream: &mut RecvStream) -> bool {
+    stream.flow_control().used_capacity() <= LITTLE
+}
 
 /// A body that comes in. It gives the peer room for more as it is read.
 pub(crate) struct Incoming {

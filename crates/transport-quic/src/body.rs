@@ -142,8 +142,8 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// The body of a request. One that is all here already is no stream.
     pub(crate) fn of_request(mut receiver: Receiver, max_header_block: usize) -> Body {
-        match receiver.whole_body() {
-            Some(bytes) => bytes.into(),
+        match receiver.whole_body(max_header_block) {
+            Some(body) => body,
             None => Body::new(Self {
                 receiver: Arc::new(Mutex::new(receiver)),
                 max_header_block,
@@ -161,11 +161,11 @@ impl Incoming {
         mut upload: Upload,
         pass: Arc<Pass>,
     ) -> Body {
-        let whole = receiver.lock().whole_body();
+        let whole = receiver.lock().whole_body(max_header_block);
         match whole {
-            Some(bytes) => {
+            Some(body) => {
                 upload.go_on();
-                bytes.into()
+                body
             }
             None => Body::new(Self {
                 receiver,

@@ -95,20 +95,24 @@ impl Decoder {
         }
     }
 
-    /// The whole body, if the rest of its stream is here: at most one DATA, and END.
-    pub(crate) fn whole_body(&mut self) -> Option<Bytes> {
+    /// The whole body, and the block of its trailers if it has some, if the rest of its stream is here: at most one DATA, and END or TRAILERS.
+    pub(crate) fn whole_body(&self) -> Option<(Bytes, Option<Bytes>)> {
         let mut rest = match self.state {
             State::Header if self.partial.is_empty() => self.unread.clone(),
             _ => return None,
         };
-        let (mut kind, len) = header(&mut rest)?;
+        let (mut kind, mut len) = header(&mut rest)?;
         let mut body = Bytes::new();
+        let here = |len: u64, rest: &Bytes| usize::try_from(len).ok().filter(|len| *len <= rest.len());
         if kind == DATA {
-            let len = usize::try_from(len).ok().filter(|len| *len <= rest.len())?;
-            body = rest.split_to(len);
-            (kind, _) = header(&mut rest)?;
+            body = rest.split_to(here(len, &rest)?);
+            (kind, len) = header(&mut rest)?;
         }
-        (kind == END).then_some(body)
+        match kind {
+            END => Some((body, None)),
+            TRAILERS if len <= self.max_block => Some((body, Some(rest.split_to(here(len, &rest)?)))),
+            _ => None,
+        }
     }
 
     fn header(&mut self) -> Option<(u8, u64)> {
@@ -381,13 +385,18 @@ mod tests {
         };
         let head = Frame::Head(Bytes::from_static(b"head"));
         let data = Bytes::from_static(b"data");
-        assert_eq!(rest_of(&[head.clone(), Frame::End], 0), Some(Bytes::new()));
+        assert_eq!(rest_of(&[head.clone(), Frame::End], 0), Some((Bytes::new(), None)));
         let whole = [head.clone(), Frame::Data(data.clone()), Frame::End];
-        assert_eq!(rest_of(&whole, 0), Some(data.clone()));
+        assert_eq!(rest_of(&whole, 0), Some((data.clone(), None)));
         for cut in 1..=7 {
             assert_eq!(rest_of(&whole, cut), None, "without its last {cut} bytes");
         }
-        let trailers = Frame::Trailers(Bytes::new());
-        assert_eq!(rest_of(&[head, Frame::Data(data), trailers], 0), None);
+        let block = Bytes::from_static(b"trailers");
+        let trailed = [head.clone(), Frame::Data(data.clone()), Frame::Trailers(block.clone())];
+        assert_eq!(rest_of(&trailed, 0), Some((data.clone(), Some(block))));
+        for cut in 1..=17 {
+            assert_eq!(rest_of(&trailed, cut), None, "without its last {cut} bytes");
+        }
+        assert_eq!(rest_of(&[head, Frame::Data(data.clone()), Frame::Data(data), Frame::End], 0), None);
     }
 }

@@ -5,7 +5,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use homing_transport::BodyError;
+use homing_transport::wire::binary;
+use homing_transport::{Body, BodyError};
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 use thiserror::Error;
 
@@ -177,9 +178,15 @@ impl Receiver {
         poll_fn(|cx| self.poll_frame(cx)).await
     }
 
-    /// The whole body, if it is here already. Then the stream has ended.
-    pub(crate) fn whole_body(&mut self) -> Option<Bytes> {
-        let body = self.decoder.whole_body()?;
+    /// The whole body, with trailers of at most `max_header_block` bytes, if it is here already. Then the stream has ended.
+    pub(crate) fn whole_body(&mut self, max_header_block: usize) -> Option<Body> {
+        let body = match self.decoder.whole_body()? {
+            (data, None) => data.into(),
+            // What is no block of trailers is an error for who reads it.
+            (data, Some(block)) => {
+                Body::with_trailers(data, binary::decode_trailers(block, max_header_block).ok()?)
+            }
+        };
         self.end();
         Some(body)
     }

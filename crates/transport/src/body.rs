@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use thiserror::Error;
 
@@ -17,12 +18,16 @@ use crate::TooLarge;
 pub struct Body(Inner);
 
 enum Inner {
-    Full(Bytes),
+    InHand { data: Bytes, trailers: Option<Box<HeaderMap>> },
     Stream(Stream),
 }
 
 /// What is copied at little cost, in bytes.
 const SMALL: usize = 1 << 10;
+
+/// So much of a body that comes in or goes out is taken at once, if it is there: it holds no more memory than a body that waits in the buffers of
+/// its connection.
+pub const LITTLE: usize = 32 << 10;
 
 type Stream = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>;
 
@@ -53,7 +58,13 @@ impl Body {
     /// A body without bytes or trailers.
     #[must_use]
     pub const fn empty() -> Self {
-        Self(Inner::Full(Bytes::new()))
+        Self(Inner::InHand { data: Bytes::new(), trailers: None })
+    }
+
+    /// A body that is in hand with what follows it.
+    #[must_use]
+    pub fn with_trailers(data: Bytes, trailers: HeaderMap) -> Self {
+        Self(Inner::InHand { data, trailers: Some(Box::new(trailers)) })
     }
 
     /// A body that streams. One that is a [`Body`] already stays as it is.
@@ -70,9 +81,9 @@ impl Body {
         Self(Inner::Stream(Box::pin(http_body_util::BodyExt::map_err(body, BodyError::from_source))))
     }
 
-    /// The same body, in hand if it is one piece that is there already. It never waits. A small piece is copied: it may hold much more
-    /// memory than it has bytes.
-    pub async fn gathered(self) -> Self {
+    /// The same body, in hand if it is one piece of at most so many bytes that is there already, and what follows it, too. It never waits. A small
+    /// piece is copied: it may hold much more memory than it has bytes.
+    pub async fn gathered(self, most: usize) -> Self {
         let Inner::Stream(mut rest) = self.0 else { return self };
         let mut first = None;
         let second = loop {
@@ -83,6 +94,13 @@ impl Body {
                         .into_data()
                         .ok()
                         .map(|data| if data.len() <= SMALL { Bytes::copy_from_slice(&data) } else { data });
+                    if first.as_ref().is_some_and(|data: &Bytes| data.len() > most) {
+                        break None;
+                    }
+                }
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    return Self::with_trailers(first.unwrap_or_default(), trailers);
                 }
                 Poll::Ready(other) => break other,
                 Poll::Pending => break None,
@@ -94,15 +112,35 @@ impl Body {
     /// The same body, which keeps `held` until it has ended or is dropped. One that is in hand keeps nothing.
     #[must_use]
     pub fn holding<T: Send + Unpin + 'static>(self, held: T) -> Self {
-        if self.bytes().is_some() { self } else { Self::new(Holding { body: self, held: Some(held) }) }
+        if self.in_hand().is_some() { self } else { Self::new(Holding { body: self, held: Some(held) }) }
     }
 
-    /// The bytes, if all are in hand.
+    /// The bytes, if all are in hand, whatever follows them.
+    #[must_use]
+    pub const fn in_hand(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Inner::InHand { data, .. } => Some(data),
+            Inner::Stream(_) => None,
+        }
+    }
+
+    /// The bytes, if all are in hand and nothing follows them.
     #[must_use]
     pub const fn bytes(&self) -> Option<&Bytes> {
         match &self.0 {
-            Inner::Full(bytes) => Some(bytes),
-            Inner::Stream(_) => None,
+            Inner::InHand { data, trailers: None } => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The bytes and what follows them, if all is in hand; else the body itself.
+    ///
+    /// # Errors
+    /// The body, if it streams.
+    pub fn into_in_hand(self) -> Result<(Bytes, Option<HeaderMap>), Self> {
+        match self.0 {
+            Inner::InHand { data, trailers } => Ok((data, trailers.map(|trailers| *trailers))),
+            stream @ Inner::Stream(_) => Err(Self(stream)),
         }
     }
 }
@@ -146,6 +184,23 @@ impl HttpBody for Begun {
     fn is_end_stream(&self) -> bool {
         self.first.is_none() && self.second.is_none() && self.rest.is_end_stream()
     }
+
+    fn size_hint(&self) -> SizeHint {
+        let second = self.second.as_ref().and_then(|second| second.as_ref().ok()?.data_ref());
+        let ahead = self.first.iter().chain(second).map(|data| data.len() as u64).sum::<u64>();
+        let rest = self.rest.size_hint();
+        let mut hint = at_least(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint
+    }
+}
+
+fn at_least(bytes: u64) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(bytes);
+    hint
 }
 
 struct Holding<T> {
@@ -179,7 +234,7 @@ impl<T: Unpin> HttpBody for Holding<T> {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self(Inner::Full(bytes))
+        Self(Inner::InHand { data: bytes, trailers: None })
     }
 }
 
@@ -204,7 +259,7 @@ impl Default for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Inner::Full(bytes) => write!(f, "Body({} bytes)", bytes.len()),
+            Inner::InHand { data, .. } => write!(f, "Body({} bytes)", data.len()),
             Inner::Stream(_) => f.write_str("Body(stream)"),
         }
     }
@@ -219,22 +274,26 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
-            Inner::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Inner::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::InHand { data, trailers } if data.is_empty() => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
+            }
+            Inner::InHand { data, .. } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(data))))),
             Inner::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Inner::Full(bytes) => bytes.is_empty(),
+            Inner::InHand { data, trailers } => data.is_empty() && trailers.is_none(),
             Inner::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::InHand { data, trailers: None } => SizeHint::with_exact(data.len() as u64),
+            // HTTP/1.1 sends no trailers after a body whose length it tells.
+            Inner::InHand { data, trailers: Some(_) } => at_least(data.len() as u64),
             Inner::Stream(stream) => stream.size_hint(),
         }
     }
@@ -267,20 +326,35 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_there_in_one_piece_is_gathered_and_all_else_streams_as_before() {
-        let streams: [(bool, fn() -> Frames); 6] = [
+        let streams: [(bool, fn() -> Frames); 7] = [
             (true, || vec![]),
             (true, || vec![data("a")]),
             (false, || vec![data("a"), data("b"), data("c")]),
-            (false, || vec![data("a"), Ok(Frame::trailers(http::HeaderMap::new()))]),
+            (true, || vec![data("a"), Ok(Frame::trailers(HeaderMap::new()))]),
+            (true, || vec![Ok(Frame::trailers(HeaderMap::new()))]),
             (false, || vec![data("a"), Err(BodyError::Aborted)]),
             (false, || vec![Err(BodyError::Aborted)]),
         ];
         for (in_hand, frames) in streams {
             let body = Body::new(StreamBody::new(stream::iter(frames())));
-            let gathered = body.gathered().await;
-            assert_eq!(gathered.bytes().is_some(), in_hand, "{:?}", frames());
+            let gathered = body.gathered(LITTLE).await;
+            assert_eq!(gathered.in_hand().is_some(), in_hand, "{:?}", frames());
+            let trailed = frames().iter().any(|frame| matches!(frame, Ok(frame) if frame.is_trailers()));
+            assert!(
+                !(trailed && gathered.size_hint().exact().is_some()),
+                "a length leaves no room for trailers"
+            );
             assert_eq!(told(&read(gathered).await), told(&frames()));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_large_is_not_gathered_and_its_length_is_told_as_before() {
+        let body = Body::new(http_body_util::Full::new(Bytes::from_static(b"abc")));
+        let gathered = body.gathered(2).await;
+        assert!(gathered.in_hand().is_none());
+        assert_eq!(gathered.size_hint().exact(), Some(3));
+        assert_eq!(told(&read(gathered).await), told(&vec![data("abc")]));
     }
 
     #[tokio::test]
@@ -288,8 +362,8 @@ mod tests {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let frames = stream::poll_fn(move |cx| receiver.poll_recv(cx));
         sender.send(data("a")).unwrap();
-        let body = Body::new(StreamBody::new(frames)).gathered().await;
-        assert!(body.bytes().is_none() && !body.is_end_stream());
+        let body = Body::new(StreamBody::new(frames)).gathered(LITTLE).await;
+        assert!(body.in_hand().is_none() && !body.is_end_stream());
         sender.send(data("b")).unwrap();
         drop(sender);
         assert_eq!(told(&read(body).await), told(&vec![data("a"), data("b")]));

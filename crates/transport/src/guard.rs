@@ -97,7 +97,7 @@ impl Tripwire {
 
     /// One for a body whose limit can still be broken: one that is not in hand.
     pub(crate) fn of(body: &Body) -> Option<Self> {
-        body.bytes().is_none().then(Self::default)
+        body.in_hand().is_none().then(Self::default)
     }
 
     /// Ends when the limit was broken.
@@ -122,7 +122,7 @@ pub(crate) struct Guard {
 impl Guard {
     /// The guarded body. One that is in hand is checked here, once, and stays unboxed.
     pub(crate) fn over(mut self, body: Body) -> Result<Body, TooLarge> {
-        if let Some(bytes) = body.bytes() {
+        if let Some(bytes) = body.in_hand() {
             if let Some(meter) = &mut self.meter {
                 meter.feed(bytes)?;
             }
@@ -148,7 +148,7 @@ impl Body {
     /// as it is. Called within a tokio runtime.
     #[must_use]
     pub fn until(self, deadline: Instant) -> Self {
-        if self.bytes().is_some() {
+        if self.in_hand().is_some() {
             return self;
         }
         let body = Held::Until(Expiring::new(self, deadline));

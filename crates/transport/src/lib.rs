@@ -28,7 +28,7 @@ mod limits;
 mod serve;
 mod traits;
 
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyError, LITTLE};
 pub use error::{SendError, SendErrorKind, Sent};
 pub use guard::TooLarge;
 pub use head::{Head, Kind, Reply, ReplyHead, Routed};

@@ -52,6 +52,8 @@ pub(crate) async fn link(arena: &Arena, case: &str, wire: &'static str) -> Resul
     }
     report.checks.push(Check::new("hedges", report.hedges, Must::AtLeast(1.0)));
     report.checks.push(Check::new("hedges, where they are off", without.hedges, Must::AtMost(0.0)));
+    report.gaps.join(&without.gaps);
+    report.notes.extend(without.notes.iter().map(|note| format!("without hedging: {note}")));
     let name = |check: Check| Check { what: format!("without hedging: {}", check.what), ..check };
     report.checks.extend(without.checks.into_iter().map(name));
     Ok(report)

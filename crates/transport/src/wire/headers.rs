@@ -122,14 +122,14 @@ fn write_routed(routed: &Routed, headers: &mut HeaderMap) {
         put(headers, ACCESS, routed.access.as_str());
     }
     if !routed.believed.is_zero() {
-        headers.insert(EPOCH, HeaderValue::from(routed.believed.number()));
+        headers.insert(EPOCH, number_value(routed.believed.number()));
     }
-    headers.insert(HOPS, HeaderValue::from(u16::from(routed.hops_left)));
+    headers.insert(HOPS, number_value(routed.hops_left.into()));
     if routed.relay {
         headers.insert(RELAY, HeaderValue::from_static("true"));
     }
     if routed.attempt > 1 {
-        headers.insert(ATTEMPT, HeaderValue::from(routed.attempt));
+        headers.insert(ATTEMPT, number_value(routed.attempt.into()));
     }
     if let Some(key) = routed.idempotency_key {
         put(headers, IDEMPOTENCY_KEY, &key.to_string());
@@ -305,9 +305,9 @@ pub fn read_traceparent(headers: &mut HeaderMap) -> Option<String> {
 /// among them: a response without it does not come from a node.
 pub fn write_reply_head(head: &ReplyHead, headers: &mut HeaderMap) {
     strip(headers);
-    headers.insert(HOPS, HeaderValue::from(u16::from(head.hops)));
+    headers.insert(HOPS, number_value(head.hops.into()));
     if !head.epoch.is_zero() {
-        headers.insert(EPOCH, HeaderValue::from(head.epoch.number()));
+        headers.insert(EPOCH, number_value(head.epoch.number()));
     }
     if let Some(outcome) = head.outcome {
         put(headers, OUTCOME, outcome.as_str());
@@ -382,6 +382,14 @@ fn is_literal(space: &str) -> bool {
 }
 
 /// What no header can hold (a control character in a foreign trace id) is left out.
+/// A number as a header's value. The small ones that most heads bear are not allocated.
+#[must_use]
+pub fn number_value(number: u64) -> HeaderValue {
+    const SMALL: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let small = usize::try_from(number).ok().and_then(|number| SMALL.get(number));
+    small.map_or_else(|| HeaderValue::from(number), |small| HeaderValue::from_static(small))
+}
+
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);

@@ -17,12 +17,12 @@ use crate::process::Process;
 /// How long one may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where it is installed.
-pub(crate) fn installed(proxy: Contestant) -> Option<PathBuf> {
+/// Where a program is installed.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     // Debian puts servers where only root looks.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    folders.map(|folder| folder.join(proxy.name())).find(|path| path.is_file())
+    folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// Starts it, with as many worker threads as there are processors, and waits until it listens.
@@ -60,19 +60,32 @@ pub(crate) async fn start(
         _ => envoy(at, service, &certificate.to_string(), &key.to_string()),
     };
     fs::write(&config, text)?;
-    let mut command = Command::new(binary);
+    let mut command = with_us(binary);
     match proxy {
         Contestant::Nginx => command.args(["-e", "stderr", "-c"]).arg(&config),
         Contestant::Haproxy => command.arg("-f").arg(&config),
         _ => command.args(["--log-level", "error", "--concurrency", &workers.to_string(), "-c"]).arg(&config),
     };
-    let process = Process::start(&mut command)?;
+    let mut process = Process::start(&mut command)?;
     let since = Instant::now();
     while TcpStream::connect(at).await.is_err() {
+        ensure!(process.lives(), "{} ended at once: what it said stands above", proxy.name());
         ensure!(since.elapsed() < PATIENCE, "{} does not listen after {PATIENCE:?}", proxy.name());
         sleep(Duration::from_millis(20)).await;
     }
     Ok((process, at))
+}
+
+/// A program that ends when this one does, however that is: it doesn't read its standard input.
+fn with_us(binary: &Path) -> Command {
+    match installed("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "TERM"]).arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    }
 }
 
 fn envoy(at: SocketAddr, service: SocketAddr, certificate: &str, key: &str) -> String {
