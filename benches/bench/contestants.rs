@@ -96,10 +96,10 @@ impl Contestant {
         }
     }
 
-    /// Whether a message of this size can be brought at all.
+    /// Whether a message of this size can be brought. A datagram of more than one packet is lost with any of its packets, and nothing sends it
+    /// again.
     pub(crate) const fn carries(self, payload: usize) -> bool {
-        // A UDP datagram has at most 65,507 bytes.
-        !matches!(self, Self::Udp) || payload <= 65_507
+        !matches!(self, Self::Udp) || payload <= 1_400
     }
 }
 
