@@ -2,6 +2,7 @@
 
 use std::io::{self, Error};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use redb::StorageBackend;
 
@@ -21,6 +22,7 @@ struct State {
     durable: Vec<u8>,
     unsynced: Vec<Change>,
     syncs: u64,
+    sync_takes: Duration,
     off: bool,
 }
 
@@ -41,6 +43,11 @@ impl Disk {
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
+    }
+
+    /// From now on each sync takes so long, as it does on a disk that is one.
+    pub fn sync_takes(&self, time: Duration) {
+        self.lock().sync_takes = time;
     }
 
     /// Cuts the power: this disk fails from now on, and what is returned is what it kept. Of what was not
@@ -111,7 +118,12 @@ impl StorageBackend for Disk {
         })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a disk makes its caller wait")]
     fn sync_data(&self) -> io::Result<()> {
+        let takes = self.lock().sync_takes;
+        if !takes.is_zero() {
+            std::thread::sleep(takes);
+        }
         self.with(|state| {
             for change in state.unsynced.drain(..) {
                 match change {

@@ -80,7 +80,8 @@ impl Router {
             hops = tracing::field::Empty,
             epoch = tracing::field::Empty,
         );
-        self.call_in_span(call, request, span.clone()).instrument(span)
+        // It is large, and moved about until somebody awaits it.
+        Box::pin(self.call_in_span(call, request, span.clone())).instrument(span)
     }
 
     async fn call_in_span(

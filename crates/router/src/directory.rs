@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use homing_types::{Locality, NodeId};
 use parking_lot::RwLock;
 
@@ -22,7 +23,7 @@ pub struct Node {
 /// The nodes of the cluster. Who is *not* in it can't be dialled and isn't planned with.
 #[derive(Debug, Default)]
 pub struct Directory {
-    nodes: RwLock<Arc<HashMap<NodeId, Arc<Node>>>>,
+    nodes: RwLock<Arc<HashMap<NodeId, Arc<Node>, RandomState>>>,
 }
 
 impl Directory {

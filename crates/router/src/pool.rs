@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use foldhash::quality::RandomState;
 use homing_transport::{Body, Connection, Head, Lane, Peer, Reply, SendError, SendErrorKind, Transport};
 use homing_types::NodeId;
 use parking_lot::Mutex;
@@ -42,7 +43,7 @@ impl Default for PoolOptions {
 /// The connections of one node to its peers.
 pub struct Pool {
     wires: HashMap<&'static str, Wire>,
-    peers: DashMap<NodeId, Arc<PeerState>>,
+    peers: DashMap<NodeId, Arc<PeerState>, RandomState>,
     dials: Flights<(NodeId, Lane), Dialled>,
     options: PoolOptions,
 }
@@ -128,7 +129,7 @@ impl Pool {
                 (transport.name(), Wire { counters: WireCounters::new(transport.name()), transport })
             })
             .collect();
-        Self { wires, peers: DashMap::new(), dials: Flights::new(), options }
+        Self { wires, peers: DashMap::default(), dials: Flights::new(), options }
     }
 
     /// Sends one request to a node, over a connection that is open or is dialled now, and waits until `reply_by`

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use foldhash::quality::RandomState;
 use homing_failover::{BreakerLimits, Circuit, Health, Sign, Standing, Started};
 use homing_transport::{Lane, Reply, Routed, SendError, SendErrorKind};
 use homing_types::{Access, NodeId, Time};
@@ -19,7 +20,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The health of all peers.
 pub(crate) struct Standings {
-    peers: DashMap<NodeId, Arc<Peer>>,
+    peers: DashMap<NodeId, Arc<Peer>, RandomState>,
     limits: BreakerLimits,
 }
 
@@ -27,7 +28,7 @@ type Peer = [Mutex<Health>; Access::ALL.len()];
 
 impl Standings {
     pub(crate) fn new(limits: BreakerLimits) -> Self {
-        Self { peers: DashMap::new(), limits }
+        Self { peers: DashMap::default(), limits }
     }
 
     fn peer(&self, node: &NodeId) -> Arc<Peer> {

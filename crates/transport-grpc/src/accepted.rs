@@ -134,7 +134,9 @@ async fn answer_all(opened: Opened, shared: &Arc<Shared>, requests: &mut JoinSet
         tokio::select! {
             accepted = wire.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    requests.spawn(answer(node.clone(), request, respond, Arc::clone(shared)));
+                    // A task moves its future about until it stands, and once more at its end.
+                    let answer = answer(node.clone(), request, respond, Arc::clone(shared));
+                    requests.spawn(Box::pin(answer));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%node, %error, "a connection was lost");

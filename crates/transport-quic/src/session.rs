@@ -101,7 +101,9 @@ impl Session {
                         refuse(sender, receiver);
                     } else {
                         next = sender.index() + 1;
-                        requests.spawn(request(Arc::clone(&self.host), self.from.clone(), sender, receiver));
+                        // A task moves its future about until it stands, and once more at its end.
+                        let request = request(Arc::clone(&self.host), self.from.clone(), sender, receiver);
+                        requests.spawn(Box::pin(request));
                     }
                 }
                 // A few that have ended wait for the next request: to be woken for each costs more than they do.

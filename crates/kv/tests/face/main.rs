@@ -176,6 +176,8 @@ async fn declined_as_not_executed_means_never_executed_and_a_full_queue_declines
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writes_share_a_sync() {
     let cluster = Cluster::new();
+    // So that the machine has time to bring the others meanwhile, however busy it is elsewhere.
+    cluster.nodes["n2"].disk.sync_takes(Duration::from_millis(20));
     for spaces in [1, 50] {
         let before = cluster.nodes["n2"].disk.syncs();
         let mut writes = tokio::task::JoinSet::new();

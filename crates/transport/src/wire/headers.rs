@@ -397,6 +397,10 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn take(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<HeaderValue>, HeadError> {
+    // Most are not there, and an entry makes room for one.
+    if !headers.contains_key(&name) {
+        return Ok(None);
+    }
     match headers.entry(&name) {
         header::Entry::Vacant(_) => Ok(None),
         header::Entry::Occupied(entry) => {
