@@ -9,7 +9,7 @@ use crate::Plan;
 #[must_use]
 pub fn regressions() -> Vec<(Plan, &'static str)> {
     const FINDS: [(u64, &str); 3] = [
-        (8, "maybe-sent-weakened: who forwards says not sent of what may have been"),
+        (48, "maybe-sent-weakened: who forwards says not sent of what may have been"),
         (24, "equal-epoch-applied: another group of the same epoch is taken"),
         (108, "breaker-never-closes: a peer that failed is gone around for good"),
     ];
