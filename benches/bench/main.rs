@@ -316,9 +316,7 @@ async fn measure(quick: bool, ground: &Ground, kind: Kind, cell: Cell, all: &[Re
     let mut measured: HashMap<Contestant, Vec<Round>> = HashMap::new();
     let mut order = homing_benches::Rng::new(0);
     for _ in 0..rounds {
-        for place in 1..all.len() {
-            all.swap(place, order.below(place as u32 + 1) as usize);
-        }
+        order.shuffle(&mut all);
         for ready in &all {
             let round = match kind {
                 Kind::Closed => {

@@ -72,10 +72,7 @@ impl Default for Batch {
 #[must_use]
 pub fn shuffled(spaces: Range<u32>, seed: u64) -> Vec<String> {
     let mut names: Vec<String> = spaces.map(name).collect();
-    let mut rng = Rng::new(seed);
-    for i in (1..names.len()).rev() {
-        names.swap(i, rng.below(i as u32 + 1) as usize);
-    }
+    Rng::new(seed).shuffle(&mut names);
     names
 }
 

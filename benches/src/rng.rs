@@ -24,4 +24,11 @@ impl Rng {
         // The high half of a product is as even as makes no difference here, and cheaper than a remainder.
         (((self.number() >> 32) * end as u64) >> 32) as u32
     }
+
+    /// Puts these into an order in which each is as likely as any other (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, all: &mut [T]) {
+        for i in (1..all.len()).rev() {
+            all.swap(i, self.below(i as u32 + 1) as usize);
+        }
+    }
 }

@@ -97,12 +97,7 @@ impl Router {
                     // It is seldom, and large: what is executed here need not have room for it.
                     break Box::pin(self.forward(key, Arrived { routed, ..arrived }, request)).await;
                 }
-                decision => {
-                    break match self.answer(decision, key, arrived, request) {
-                        Ok(executed) => executed.await,
-                        Err(reply) => *reply,
-                    };
-                }
+                decision => break self.answer(decision, key, arrived, request).await,
             }
         };
         self.teach(reply, key, believed)
@@ -116,13 +111,7 @@ impl Router {
     ) -> impl Future<Output = Reply> + use<'_> {
         let key = arrived.routed.space.key();
         let decision = self.decide(key, &arrived.routed, None, Pull::Failed);
-        let answered = self.answer(decision, key, arrived, request);
-        async move {
-            match answered {
-                Ok(executed) => executed.await,
-                Err(reply) => *reply,
-            }
-        }
+        self.answer(decision, key, arrived, request)
     }
 
     fn decide(&self, key: SpaceKey, routed: &Routed, shown: Option<Epoch>, pull: Pull) -> Decision {
@@ -141,8 +130,25 @@ impl Router {
         receive(&received, &known)
     }
 
-    /// The execution of a request, or the reply to one that isn't executed here.
+    /// Executes a request if that was decided, and else says why not.
     fn answer(
+        &self,
+        decision: Decision,
+        key: SpaceKey,
+        arrived: Arrived,
+        request: http::Request<Body>,
+    ) -> impl Future<Output = Reply> + use<'_> {
+        let begun = self.begin(decision, key, arrived, request);
+        async move {
+            match begun {
+                Ok(executed) => executed.await,
+                Err(reply) => *reply,
+            }
+        }
+    }
+
+    /// The execution of a request, or the reply to one that isn't executed here.
+    fn begin(
         &self,
         decision: Decision,
         key: SpaceKey,

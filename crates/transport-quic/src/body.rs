@@ -36,14 +36,6 @@ pub(crate) async fn pump(sender: &mut Sender, batch: &mut Batch, mut body: Body)
     }
 }
 
-/// Adds all of a body that is in hand to the batch; any other is given back.
-fn in_hand(body: Body, batch: &mut Batch) -> Option<Body> {
-    let Some(bytes) = body.bytes() else { return Some(body) };
-    batch.data(bytes.clone());
-    batch.end();
-    None
-}
-
 /// Whether more of a body follows.
 enum More {
     Yes,
@@ -91,19 +83,20 @@ impl Upload {
         pass: &Arc<Pass>,
         reply: &Arc<Mutex<Receiver>>,
     ) -> Self {
-        let rest = in_hand(body, &mut batch);
-        if rest.is_none() {
+        if let Some(bytes) = body.bytes() {
+            batch.data(bytes.clone());
+            batch.end();
             match sender.write_now(&mut batch) {
                 Ok(true) => {
                     sender.finish();
                     return Self(None);
                 }
-                // The windows are full: what is left waits in the batch.
+                // The windows are full: what is left waits in the batch, and nothing follows it.
                 Ok(false) => (),
                 Err(_) => return Self(None),
             }
         }
-        let (body, pass, reply) = (rest.unwrap_or_default(), Arc::clone(pass), Arc::clone(reply));
+        let (pass, reply) = (Arc::clone(pass), Arc::clone(reply));
         let uploading = async move {
             if let Err(error) = pump(&mut sender, &mut batch, body).await {
                 sender.reset(Code::of(&error));
