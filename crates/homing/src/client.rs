@@ -1,17 +1,19 @@
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use homing_transport::tls::{CredentialsError, Roots, explain};
-use homing_transport::{Body, BoxFuture};
+use homing_transport::{Body, BoxFuture, Deferred, Handed};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use http_body::Body as HttpBody;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -43,7 +45,34 @@ struct Shared {
     keepalive: Option<Duration>,
     tls: Option<Tls>,
     /// Held across the one connect under way, so that others wait for it and don't connect too.
-    connection: Mutex<Option<SendRequest<Body>>>,
+    connection: Mutex<Option<Connected>>,
+}
+
+/// A connection, and what is handed to it.
+#[derive(Clone)]
+struct Connected {
+    requests: SendRequest<Body>,
+    handed: Handed,
+}
+
+/// Spawns what hyper has to run for one connection: first that which moves its bytes, then what it needs for single requests.
+#[derive(Clone)]
+struct Spawner {
+    handed: Handed,
+    has_spawned: Arc<AtomicBool>,
+}
+
+impl<F> Executor<F> for Spawner
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        if self.has_spawned.swap(true, Ordering::Relaxed) {
+            tokio::spawn(task);
+        } else {
+            tokio::spawn(Deferred::new(Box::pin(task), self.handed.clone()));
+        }
+    }
 }
 
 /// How a node's TLS is spoken to, and by which name it must show itself.
@@ -104,16 +133,17 @@ impl Client {
             .build()
             .map_err(|error| self.lost(error))?;
         let mut connection = self.connection().await?;
-        match connection.send_request(request).await {
+        connection.handed.add();
+        match connection.requests.send_request(request).await {
             Ok(response) => Ok(response.map(Body::new)),
             Err(error) => Err(self.lost(error)),
         }
     }
 
-    async fn connection(&self) -> Result<SendRequest<Body>, ClientError> {
+    async fn connection(&self) -> Result<Connected, ClientError> {
         let mut open = self.shared.connection.lock().await;
         if let Some(connection) = &*open
-            && !connection.is_closed()
+            && !connection.requests.is_closed()
         {
             return Ok(connection.clone());
         }
@@ -124,7 +154,7 @@ impl Client {
         Ok(connection)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Body>, ClientError> {
+    async fn connect(&self) -> Result<Connected, ClientError> {
         let connecting = TcpStream::connect(self.shared.authority.as_str());
         let stream = connecting.await.map_err(|error| self.unreachable(error))?;
         let _ = stream.set_nodelay(true);
@@ -137,22 +167,24 @@ impl Client {
         self.greet(stream).await
     }
 
-    async fn greet<S>(&self, stream: S) -> Result<SendRequest<Body>, ClientError>
+    async fn greet<S>(&self, stream: S) -> Result<Connected, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (connection, driver) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(self.shared.keepalive)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(8 << 20)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.unreachable(error))?;
+        let handed = Handed::default();
+        let (requests, driver) =
+            http2::Builder::new(Spawner { handed: handed.clone(), has_spawned: Arc::default() })
+                .timer(TokioTimer::new())
+                .keep_alive_interval(self.shared.keepalive)
+                .keep_alive_timeout(KEEPALIVE)
+                .keep_alive_while_idle(true)
+                .initial_stream_window_size(1 << 20)
+                .initial_connection_window_size(8 << 20)
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| self.unreachable(error))?;
         tokio::spawn(driver);
-        Ok(connection)
+        Ok(Connected { requests, handed })
     }
 
     fn tls_failed(&self, error: &io::Error) -> ClientError {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_router::Router;
-use homing_transport::Body;
 use homing_transport::tls::ServerTls;
+use homing_transport::{Body, Deferred, Handed};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -136,11 +136,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
         tokio::select! {
             (accepted, place) = accepted => match accepted {
                 Ok((stream, _)) => {
-                    let serving = connection(stream, Arc::clone(&shared), stopped.clone());
-                    connections.spawn(async move {
+                    let handed = Handed::default();
+                    let serving = connection(stream, Arc::clone(&shared), handed.clone(), stopped.clone());
+                    let serving = Box::pin(async move {
                         serving.await;
                         drop(place);
                     });
+                    connections.spawn(Deferred::new(serving, handed));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: others must end before the next can begin.
@@ -161,19 +163,19 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>, handed: Handed, stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     match shared.tls.clone() {
         None => {
             let (reader, writer) = stream.into_split();
-            serve(opening(reader, writer), shared, stopped).await;
+            serve(opening(reader, writer), shared, handed, stopped).await;
         }
         Some(tls) => {
             let opened = async move {
                 let (reader, writer) = tokio::io::split(tls.accept(stream).await?);
                 opening(reader, writer).await
             };
-            serve(opened, shared, stopped).await;
+            serve(opened, shared, handed, stopped).await;
         }
     }
 }
@@ -182,6 +184,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch::Rece
 async fn serve<S>(
     opened: impl Future<Output = io::Result<S>>,
     shared: Arc<Shared>,
+    handed: Handed,
     mut stopped: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -211,7 +214,7 @@ async fn serve<S>(
         .initial_connection_window_size(limits.connection_window)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.header_timeout);
-    let service = service_fn(|request| answer(Arc::clone(&shared), request));
+    let service = service_fn(|request| answer(Arc::clone(&shared), handed.clone(), request));
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         served = &mut serving => ended(served),
@@ -249,13 +252,19 @@ fn ended(served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    shared: Arc<Shared>,
+    handed: Handed,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     if request.method() == Method::GET && request.uri().path() == NODE_INFO_PATH {
         let mut response = Response::new(Body::from(shared.info.clone()));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         return Ok(response);
     }
-    Ok(Channel::enter(Arc::clone(&shared.router), request.map(Body::new)).await)
+    let answer = Channel::enter(Arc::clone(&shared.router), request.map(Body::new)).await;
+    handed.add();
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use homing_transport::wire::headers;
-use homing_transport::{LITTLE, Reply, serve};
+use homing_transport::{Handed, LITTLE, Reply, serve};
 use homing_types::{NodeId, Outcome};
 use http::Uri;
 use http_body::Body as _;
@@ -51,7 +51,7 @@ impl Places {
 }
 
 /// Serves one connection until it ends or the listener is cut.
-pub(crate) async fn run(tcp: TcpStream, from: SocketAddr, place: Place, shared: Arc<Shared>) {
+pub(crate) async fn run(tcp: TcpStream, from: SocketAddr, place: Place, shared: Arc<Shared>, handed: Handed) {
     let Place { _connection, handshake } = place;
     let mut requests = JoinSet::new();
     tokio::select! {
@@ -62,7 +62,7 @@ pub(crate) async fn run(tcp: TcpStream, from: SocketAddr, place: Place, shared: 
             let opened = opening.await;
             drop(handshake);
             match opened {
-                Ok(Ok(opened)) => answer_all(opened, &shared, &mut requests).await,
+                Ok(Ok(opened)) => answer_all(opened, &shared, &handed, &mut requests).await,
                 // Whoever hangs up in the middle has asked whether the port is open.
                 Ok(Err(error)) if hung_up(&error) => tracing::debug!(%from, %error, "a connection ended early"),
                 Ok(Err(error)) => tracing::warn!(%from, %error, "refused a connection"),
@@ -126,7 +126,7 @@ async fn part(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
 }
 
 /// Accepts requests until the connection ends: the peer closed it, it is lost, or it was drained.
-async fn answer_all(opened: Opened, shared: &Arc<Shared>, requests: &mut JoinSet<()>) {
+async fn answer_all(opened: Opened, shared: &Arc<Shared>, handed: &Handed, requests: &mut JoinSet<()>) {
     let Opened { node, mut wire, mut keepalive } = opened;
     let mut draining = pin!(shared.draining());
     let mut drains = false;
@@ -135,7 +135,7 @@ async fn answer_all(opened: Opened, shared: &Arc<Shared>, requests: &mut JoinSet
             accepted = wire.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     // A task moves its future about until it stands, and once more at its end.
-                    let answer = answer(node.clone(), request, respond, Arc::clone(shared));
+                    let answer = answer(node.clone(), request, respond, Arc::clone(shared), handed.clone());
                     requests.spawn(Box::pin(answer));
                 }
                 Some(Err(error)) => {
@@ -163,6 +163,7 @@ async fn answer(
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     shared: Arc<Shared>,
+    handed: Handed,
 ) {
     // One that was reset before it could start isn't started; afterwards the handler goes first, so that
     // it sees how its request's body ended.
@@ -180,6 +181,7 @@ async fn answer(
     headers::write_reply_head(&head, &mut parts.headers);
     let response = http::Response::from_parts(parts, ());
     let empty = body.is_end_stream();
+    handed.add();
     // Refused only if the stream has ended already, or a header is too large for any frame.
     let Ok(mut stream) = respond.send_response(response, empty) else {
         respond.send_reset(Reason::INTERNAL_ERROR);

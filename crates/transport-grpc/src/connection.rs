@@ -7,7 +7,8 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use homing_transport::wire::headers;
 use homing_transport::{
-    Body, BoxFuture, Connection, Head, LITTLE, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
+    Body, BoxFuture, Connection, Deferred, Handed, Head, LITTLE, Limits, Peer, Reply, SendError,
+    SendErrorKind, prepare,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{StatusCode, Uri, uri};
@@ -26,6 +27,7 @@ pub(crate) struct GrpcConnection {
     authority: Authority,
     limits: Limits,
     h2: SendRequest<Bytes>,
+    handed: Handed,
     /// Places for requests without a reply yet; closed when the connection takes no more. What waits here is
     /// certainly not sent. A reply whose body still comes counts for h2 alone, which makes later requests
     /// wait too: whoever collects replies before it reads them must not wait for itself.
@@ -63,8 +65,9 @@ impl GrpcConnection {
             end: end_sender,
             held,
         };
-        tokio::spawn(driver.run());
-        Self { peer, authority, limits, h2, places, end, _held: held_sender }
+        let handed = Handed::default();
+        tokio::spawn(Deferred::new(Box::pin(driver.run()), handed.clone()));
+        Self { peer, authority, limits, h2, handed, places, end, _held: held_sender }
     }
 
     async fn call(&self, mut head: Head, mut request: http::Request<Body>) -> Result<Reply, SendError> {
@@ -94,6 +97,7 @@ impl GrpcConnection {
         let (parts, body) = request.into_parts();
         let empty = http_body::Body::is_end_stream(&body);
         let request = http::Request::from_parts(parts, ());
+        self.handed.add();
         let (mut response, stream) = self.h2.clone().send_request(request, empty).map_err(|error| {
             // h2 refuses what it has not queued.
             SendError::not_sent(SendErrorKind::Unreachable, format!("{}: {error}", self.peer))

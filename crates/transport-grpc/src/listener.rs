@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_transport::tls::{Credentials, CredentialsError};
-use homing_transport::{BoxFuture, Handler, Limits, Listener};
+use homing_transport::{BoxFuture, Deferred, Handed, Handler, Limits, Listener};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -145,7 +145,9 @@ fn admit(
 ) {
     match places.take() {
         Some(place) => {
-            connections.spawn(accepted::run(tcp, from, place, Arc::clone(shared)));
+            let handed = Handed::default();
+            let run = accepted::run(tcp, from, place, Arc::clone(shared), handed.clone());
+            connections.spawn(Deferred::new(Box::pin(run), handed));
         }
         None => tracing::debug!(%from, "closed a connection over max_connections"),
     }

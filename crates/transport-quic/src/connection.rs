@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use homing_transport::wire::binary;
 use homing_transport::{
-    Body, BoxFuture, Connection, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
+    Body, BoxFuture, Connection, Handed, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
 };
 use parking_lot::Mutex;
 use quinn::{ConnectionError, ConnectionStats};
@@ -36,6 +36,7 @@ struct Link {
     peer: Peer,
     connection: quinn::Connection,
     limits: Limits,
+    handed: Handed,
     gate: Arc<Gate>,
     /// The peer shows no stream of this index or above to its handler.
     refused_from: AtomicU64,
@@ -47,11 +48,18 @@ struct Link {
 
 impl QuicConnection {
     /// A connection whose peer has said HELLO on `control`.
-    pub(crate) fn new(peer: Peer, connection: quinn::Connection, control: Receiver, limits: Limits) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        connection: quinn::Connection,
+        control: Receiver,
+        limits: Limits,
+        handed: Handed,
+    ) -> Self {
         let link = Arc::new(Link {
             peer,
             connection,
             limits,
+            handed,
             gate: Gate::new(),
             refused_from: AtomicU64::new(u64::MAX),
             waiting: Arc::new(()),
@@ -76,6 +84,7 @@ impl Connection for QuicConnection {
         match link.open_now() {
             Some(Ok(streams)) => {
                 outgoing.count_down(&mut head);
+                link.handed.add();
                 let exchange = Exchange::begin(&head, request, streams, pass);
                 Box::pin(async move { outgoing.run(pin!(link.finish(exchange))).await })
             }
@@ -83,6 +92,7 @@ impl Connection for QuicConnection {
             None => Box::pin(async move {
                 let streams = outgoing.place(link.open()).await??;
                 outgoing.count_down(&mut head);
+                link.handed.add();
                 let exchange = Exchange::begin(&head, request, streams, pass);
                 outgoing.run(pin!(link.finish(exchange))).await
             }),

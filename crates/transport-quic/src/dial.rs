@@ -8,12 +8,13 @@ use homing_transport::tls::{self, Credentials};
 use homing_transport::{BoxFuture, Connection, Lane, Limits, Peer, SendError, SendErrorKind, Transport};
 use homing_types::NodeId;
 use quinn::rustls::pki_types::CertificateDer;
-use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportErrorCode};
+use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, TransportErrorCode};
 use tokio::time::timeout;
 
 use crate::config::{self, QuicError};
 use crate::connection::QuicConnection;
 use crate::frame::Frame;
+use crate::runtime::{Gathering, connected};
 use crate::stream::{Code, ReceiveError, Receiver, explain};
 use crate::{probe, socket};
 
@@ -34,8 +35,9 @@ impl QuicTransport {
     pub fn new(bind: SocketAddr, credentials: Arc<Credentials>, limits: Limits) -> Result<Self, QuicError> {
         let config = config::client(&credentials, &limits)?;
         let socket = socket::bind(bind).map_err(|source| QuicError::Bind { address: bind, source })?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
-            .map_err(QuicError::Socket)?;
+        let runtime = Arc::new(Gathering);
+        let endpoint =
+            Endpoint::new(EndpointConfig::default(), None, socket, runtime).map_err(QuicError::Socket)?;
         Ok(Self { endpoint, config, credentials, limits })
     }
 
@@ -56,17 +58,16 @@ impl QuicTransport {
 
     async fn connect(&self, peer: &Peer, address: SocketAddr) -> Result<QuicConnection, SendError> {
         let name = self.credentials.server_name(&peer.node).map_err(|error| stranger(peer, error))?;
-        let connecting = self
-            .endpoint
-            .connect_with(self.config.clone(), address, &name.to_str())
-            .map_err(|error| unreachable(peer, &error.to_string()))?;
+        let make = || self.endpoint.connect_with(self.config.clone(), address, &name.to_str());
+        let (connecting, handed) = connected(make);
+        let connecting = connecting.map_err(|error| unreachable(peer, &error.to_string()))?;
         let connection = tokio::select! {
             connected = connecting => connected.map_err(|error| refusal(peer, &error))?,
             () = probe::refused(address) => return Err(unreachable(peer, "connection refused")),
         };
         self.identify(peer, &connection)?;
         let control = hello(peer, &connection, &self.limits).await?;
-        Ok(QuicConnection::new(peer.clone(), connection, control, self.limits.clone()))
+        Ok(QuicConnection::new(peer.clone(), connection, control, self.limits.clone(), handed))
     }
 
     fn identify(&self, peer: &Peer, connection: &quinn::Connection) -> Result<(), SendError> {

@@ -19,6 +19,7 @@ mod frame;
 mod gate;
 mod listen;
 mod probe;
+mod runtime;
 mod session;
 mod socket;
 mod stream;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use homing_transport::tls::Credentials;
 use homing_transport::{BoxFuture, Handler, Limits, Listener};
-use quinn::{Endpoint, TokioRuntime};
+use quinn::Endpoint;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::{self, QuicError};
+use crate::runtime::Gathering;
 use crate::stream::Code;
 use crate::{session, socket};
 
@@ -60,7 +61,7 @@ impl QuicListener {
         let socket = socket::bind(address).map_err(|source| QuicError::Bind { address, source })?;
         let server = config::server(&credentials, &limits)?;
         let address = socket.local_addr().map_err(QuicError::Socket)?;
-        let runtime = Arc::new(TokioRuntime);
+        let runtime = Arc::new(Gathering);
         let endpoint = Endpoint::new(config::endpoint(&credentials), Some(server), socket, runtime)
             .map_err(QuicError::Socket)?;
 

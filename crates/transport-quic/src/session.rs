@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use homing_transport::tls::CredentialsError;
 use homing_transport::wire::binary;
-use homing_transport::{BodyError, Reply, serve};
+use homing_transport::{BodyError, Handed, Reply, serve};
 use homing_types::{NodeId, Outcome};
 use quinn::{ConnectionError, WriteError};
 use thiserror::Error;
@@ -19,6 +19,7 @@ use crate::config::max_block;
 use crate::dial::node_of;
 use crate::frame::{Batch, Frame};
 use crate::listen::{Host, Phase};
+use crate::runtime::connected;
 use crate::stream::{Code, ReceiveError, Receiver, Sender};
 
 /// Runs one connection from its handshake to its end. What it started ends with it.
@@ -42,10 +43,16 @@ pub(crate) async fn run(
 const FEW: usize = 64;
 
 struct Session {
-    host: Arc<Host>,
-    from: NodeId,
+    asker: Arc<Asker>,
     connection: quinn::Connection,
     control: Sender,
+}
+
+/// Who asks, and what its requests have in common.
+struct Asker {
+    host: Arc<Host>,
+    node: NodeId,
+    handed: Handed,
 }
 
 /// Why a connection was not accepted.
@@ -61,14 +68,16 @@ enum Unwelcome {
 
 impl Session {
     async fn welcome(host: Arc<Host>, incoming: quinn::Incoming) -> Result<Self, Unwelcome> {
-        let connection = incoming.await?;
-        let from = node_of(&host.credentials, &connection)
+        let (connecting, handed) = connected(|| incoming.accept());
+        let connection = connecting?.await?;
+        let node = node_of(&host.credentials, &connection)
             .inspect_err(|error| connection.close(Code::Stranger.into(), error.to_string().as_bytes()))?;
         let mut control = Sender::new(connection.open_uni().await?);
         let mut batch = Batch::default();
         batch.hello();
         control.write(&mut batch).await?;
-        Ok(Self { host, from, connection, control })
+        let asker = Arc::new(Asker { host, node, handed });
+        Ok(Self { asker, connection, control })
     }
 
     /// Serves requests until the one who dialled closes the connection or the listener cuts it.
@@ -96,13 +105,13 @@ impl Session {
                 accepted = self.connection.accept_bi() => {
                     let Ok((send, receive)) = accepted else { break };
                     let sender = Sender::new(send);
-                    let receiver = Receiver::new(receive, max_block(&self.host.limits));
+                    let receiver = Receiver::new(receive, max_block(&self.asker.host.limits));
                     if draining {
                         refuse(sender, receiver);
                     } else {
                         next = sender.index() + 1;
                         // A task moves its future about until it stands, and once more at its end.
-                        let request = request(Arc::clone(&self.host), self.from.clone(), sender, receiver);
+                        let request = request(Arc::clone(&self.asker), sender, receiver);
                         requests.spawn(Box::pin(request));
                     }
                 }
@@ -126,7 +135,7 @@ impl Session {
 
     fn look_at(&self, ended: Result<(), JoinError>) {
         if let Err(error) = ended {
-            tracing::error!(from = %self.from, %error, "a handler panicked");
+            tracing::error!(from = %self.asker.node, %error, "a handler panicked");
         }
     }
 
@@ -145,11 +154,11 @@ fn refuse(mut sender: Sender, mut receiver: Receiver) {
 }
 
 /// Answers one request. The sender gives it up by stopping the reply.
-async fn request(host: Arc<Host>, from: NodeId, mut sender: Sender, mut receiver: Receiver) {
-    let head = timeout(host.limits.handshake_timeout, receiver.frame());
+async fn request(asker: Arc<Asker>, mut sender: Sender, mut receiver: Receiver) {
+    let head = timeout(asker.host.limits.handshake_timeout, receiver.frame());
     let Some(head) = sender.unless_stopped(pin!(head)).await else { return };
     let reply = match head {
-        Ok(Ok(Frame::Head(block))) => match answer(&host, from, block, receiver) {
+        Ok(Ok(Frame::Head(block))) => match answer(&asker, block, receiver) {
             Ok(answering) => match sender.unless_stopped(pin!(answering)).await {
                 Some(reply) => reply,
                 None => return,
@@ -163,6 +172,7 @@ async fn request(host: Arc<Host>, from: NodeId, mut sender: Sender, mut receiver
         // A head that doesn't come must not hold its place.
         Err(_) => return refuse(sender, receiver),
     };
+    asker.handed.add();
     let mut batch = Batch::with_room(reply.response.body().bytes());
     batch.head(|out| binary::encode_reply(&reply.head, &reply.response, out));
     match pump(&mut sender, &mut batch, reply.response.into_body()).await {
@@ -179,14 +189,14 @@ async fn request(host: Arc<Host>, from: NodeId, mut sender: Sender, mut receiver
 
 /// What answers a request, or why nobody does.
 fn answer(
-    host: &Host,
-    from: NodeId,
+    asker: &Asker,
     block: bytes::Bytes,
     receiver: Receiver,
 ) -> Result<impl Future<Output = Reply>, Box<Reply>> {
+    let Asker { host, node, .. } = asker;
     let limit = host.limits.max_header_block;
     let (head, request) = binary::decode_request(block, limit)
         .map_err(|error| Box::new(Reply::of(Outcome::Refused, error.to_string())))?;
     let request = request.map(|()| Incoming::of_request(receiver, limit));
-    Ok(serve(&*host.handler, from, head, request, &host.limits))
+    Ok(serve(&*host.handler, node.clone(), head, request, &host.limits))
 }

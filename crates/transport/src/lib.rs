@@ -21,6 +21,7 @@ pub mod tls;
 pub mod wire;
 
 mod body;
+mod deferred;
 mod error;
 mod guard;
 mod head;
@@ -29,6 +30,7 @@ mod serve;
 mod traits;
 
 pub use body::{Body, BodyError, LITTLE};
+pub use deferred::{Deferred, Handed};
 pub use error::{SendError, SendErrorKind, Sent};
 pub use guard::TooLarge;
 pub use head::{Head, Kind, Reply, ReplyHead, Routed};
