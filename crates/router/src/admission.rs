@@ -105,9 +105,17 @@ impl Router {
         within: Duration,
     ) -> Result<Place, String> {
         let place = self.door.admit(origin, within).await.ok_or_else(|| self.refuse(origin))?;
-        self.door.came.fetch_add(1, Ordering::Relaxed);
-        self.door.have_ms.fetch_add(has.min(Admission::LONGEST).as_millis() as u64, Ordering::Relaxed);
+        self.door.came_in_with(has);
         Ok(place)
+    }
+
+    /// The same, unless it would have to wait.
+    pub(crate) fn admit_now(&self, origin: Origin, has: Duration) -> Option<Place> {
+        let place = self.door.admit_now(origin);
+        if place.is_some() {
+            self.door.came_in_with(has);
+        }
+        place
     }
 
     fn refuse(&self, origin: Origin) -> String {
@@ -145,11 +153,13 @@ impl Router {
 }
 
 impl Door {
+    /// Nobody overtakes those that wait, unless there is room for all.
+    fn admit_now(self: &Arc<Self>, origin: Origin) -> Option<Place> {
+        if self.waiting(origin) == 0 || self.is_open(origin) { self.place(origin) } else { None }
+    }
+
     async fn admit(self: &Arc<Self>, origin: Origin, within: Duration) -> Option<Place> {
-        // Nobody overtakes those that wait, unless there is room for all.
-        let at_once =
-            if self.waiting(origin) == 0 || self.is_open(origin) { self.place(origin) } else { None };
-        match at_once {
+        match self.admit_now(origin) {
             Some(place) => Some(place),
             None => self.wait(origin, within).await,
         }
@@ -199,6 +209,11 @@ impl Door {
 
     fn bound(&self, origin: Origin) -> usize {
         self.bounds[origin as usize].load(Ordering::Relaxed)
+    }
+
+    fn came_in_with(&self, has: Duration) {
+        self.came.fetch_add(1, Ordering::Relaxed);
+        self.have_ms.fetch_add(has.min(Admission::LONGEST).as_millis() as u64, Ordering::Relaxed);
     }
 
     /// How many came in since this was asked last, and the time that they have, all together.

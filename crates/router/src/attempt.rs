@@ -121,57 +121,83 @@ impl Router {
         if attempt.candidate.relay {
             self.counters.relays.increment(1);
         }
-        Box::pin(Arc::clone(self).attempt(attempt, span.clone()).instrument(span))
+        let attempting = span.in_scope(|| self.attempt(attempt, span.clone()));
+        Box::pin(attempting.instrument(span))
     }
 
-    async fn attempt(self: Arc<Self>, attempt: Attempt, span: Span) -> Ended {
+    /// What can be done at once is done when this is called: a future that holds a request beside what becomes of it holds it twice, and
+    /// one is made for each attempt.
+    fn attempt(self: &Arc<Self>, attempt: Attempt, span: Span) -> impl Future<Output = Ended> + Send + use<> {
         let Attempt { candidate, routed, request, traceparent, deadline, reply_by, .. } = attempt;
+        let router = Arc::clone(self);
         let node = candidate.node;
         let slot = routed.space.key().slot();
         let believed = routed.believed;
         let observed = self.observe(&node, &routed);
         let started = Instant::now();
-        let sent = if node == self.me {
-            // What a wire does for a request that crosses it.
-            let request = request.map(|body| body.until(deadline));
-            let arrived = Arrived { routed, deadline: Some(deadline), reply_by: Some(reply_by), traceparent };
-            let executed = self.execute_or_explain(arrived, request);
-            let executed = tokio::time::timeout_at(reply_by, executed).await;
-            Ok(executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE)))
+        let sending = if node == self.me {
+            Err(Box::pin(Arc::clone(self).execute_in_place(routed, request, traceparent, deadline, reply_by)))
         } else {
-            self.send_routed(&node, routed, request, traceparent, deadline, reply_by).await
+            Ok(self.send_routed(&node, routed, request, traceparent, deadline, reply_by))
         };
-        let took = started.elapsed();
-        observed.ended(&sent);
-        let reply = sent.unwrap_or_else(outcome_of);
-        self.counters.attempted(reply.head.outcome);
-        let taught = self.learn_from_reply(&node, slot, believed, &reply.head, reply_by).await;
-        record(&span, &reply.head);
-        Ended { node, reply, taught, took }
+        async move {
+            let sent = match sending {
+                Ok(sending) => sending.await,
+                Err(executing) => Ok(executing.await),
+            };
+            let took = started.elapsed();
+            observed.ended(&sent);
+            let reply = sent.unwrap_or_else(outcome_of);
+            router.counters.attempted(reply.head.outcome);
+            let taught = router.learn_from_reply(&node, slot, believed, &reply.head, reply_by).await;
+            record(&span, &reply.head);
+            Ended { node, reply, taught, took }
+        }
+    }
+
+    async fn execute_in_place(
+        self: Arc<Self>,
+        routed: Routed,
+        request: http::Request<Body>,
+        traceparent: Option<String>,
+        deadline: Instant,
+        reply_by: Instant,
+    ) -> Reply {
+        // What a wire does for a request that crosses it.
+        let request = request.map(|body| body.until(deadline));
+        let arrived = Arrived { routed, deadline: Some(deadline), reply_by: Some(reply_by), traceparent };
+        let executed = self.execute_or_explain(arrived, request);
+        let executed = tokio::time::timeout_at(reply_by, executed).await;
+        executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE))
     }
 
     /// Sends a routed request one hop further. The reply's head must come by `reply_by`, its body by `deadline`.
-    pub(crate) async fn send_routed(
-        self: &Arc<Self>,
+    pub(crate) fn send_routed(
+        &self,
         to: &NodeId,
         routed: Routed,
         request: http::Request<Body>,
         traceparent: Option<String>,
         deadline: Instant,
         reply_by: Instant,
-    ) -> Result<Reply, SendError> {
-        let Some(node) = self.directory.node(to) else {
-            let message = format!("{to} is no node that {} knows", self.me);
-            return Err(SendError::not_sent(SendErrorKind::Unreachable, message));
-        };
+    ) -> impl Future<Output = Result<Reply, SendError>> + Send + use<> {
         let now = Instant::now();
         let [remaining, within] =
             [deadline, reply_by].map(|end| homing_failover::shrink(end.saturating_duration_since(now)));
         let reply_within = Some(within).filter(|within| *within < remaining);
         let head = Head { kind: Kind::Routed(routed), remaining: Some(remaining), reply_within, traceparent };
-        let mut reply = self.pool.send(&node, Lane::Payload, head, request, reply_by).await?;
-        reply.head.hops = reply.head.hops.saturating_add(1);
-        Ok(reply)
+        let sending = match self.directory.node(to) {
+            Some(node) => Ok(self.pool.send(node, Lane::Payload, head, request, reply_by)),
+            None => {
+                let message = format!("{to} is no node that {} knows", self.me);
+                Err(SendError::not_sent(SendErrorKind::Unreachable, message))
+            }
+        };
+        async move {
+            let mut reply = sending?.await?;
+            reply.head.hops = reply.head.hops.saturating_add(1);
+            Ok(reply)
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use homing_types::{Access, Epoch, IdempotencyKey, NodeId, Outcome, Space, SpaceK
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use crate::admission::Place;
 use crate::attempt::{Attempt, Ended, UnderWay, record};
 use crate::error::CallError;
 use crate::replay::Replay;
@@ -80,38 +81,61 @@ impl Router {
             hops = tracing::field::Empty,
             epoch = tracing::field::Empty,
         );
-        // It is large, and moved about until somebody awaits it.
-        Box::pin(self.call_in_span(call, request, span.clone())).instrument(span)
-    }
-
-    async fn call_in_span(
-        self: &Arc<Self>,
-        call: Call,
-        request: http::Request<Body>,
-        span: Span,
-    ) -> Result<Answer, CallError> {
         self.counters.called(call.access);
         let started = Instant::now();
         let deadline = call.deadline.unwrap_or_else(|| self.default_deadline(started));
         let reply_by = call.reply_by.unwrap_or(deadline).min(deadline);
+        let times = Times { started, deadline, reply_by };
         let [has, within] = [deadline, reply_by].map(|end| end.saturating_duration_since(started));
-        let place = self.admit(Origin::Client, has, within).await;
-        let request = if place.is_ok() { gathered(request).await } else { request };
+        // What can be done at once is: a future that holds a request beside what becomes of it holds it twice, and one is made for each call.
+        let place =
+            if request.body().in_hand().is_some() { self.admit_now(Origin::Client, has) } else { None };
+        let entered = match place {
+            Some(place) => Ok((Ok(place), self.driven(call, request, times))),
+            None => Err(Box::pin(async move {
+                let place = self.admit(Origin::Client, has, within).await;
+                let request = if place.is_ok() { gathered(request).await } else { request };
+                (place, self.driven(call, request, times))
+            })),
+        };
+        // It is large, and moved about until somebody awaits it.
+        Box::pin({
+            let span = span.clone();
+            async move {
+                let (place, driven) = match entered {
+                    Ok(entered) => entered,
+                    Err(entering) => entering.await,
+                };
+                self.run(place, driven, span).await
+            }
+        })
+        .instrument(span)
+    }
+
+    fn driven(&self, call: Call, request: http::Request<Body>, times: Times) -> Box<Driven> {
         let terms = Terms {
             access: call.access,
             keyed: call.idempotency_key.is_some() && self.service().is_some_and(|service| service.dedupes()),
             retry: call.retry,
-            started: self.time_of(started),
-            deadline: self.time_of(reply_by),
+            started: self.time_of(times.started),
+            deadline: self.time_of(times.reply_by),
         };
-        let mut driven = Driven {
+        Box::new(Driven {
             key: call.space.key(),
             plan: homing_failover::Call::new(self.options.call, terms),
             planned: None,
             replay: Replay::new(request),
-            deadline,
+            times,
             call,
-        };
+        })
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        place: Result<Place, String>,
+        mut driven: Box<Driven>,
+        span: Span,
+    ) -> Result<Answer, CallError> {
         if let Err(reason) = &place {
             let reason = reason.clone();
             driven.plan.give_up(self.me.clone(), Outcome::Overloaded, reason, self.now());
@@ -119,6 +143,7 @@ impl Router {
         let ended = self.drive(&mut driven).await;
         let attempts = driven.plan.attempts();
         span.record("attempts", attempts);
+        let Times { started, deadline, .. } = driven.times;
         match ended {
             Ok(Reply { head, response }) => {
                 record(&span, &head);
@@ -130,7 +155,7 @@ impl Router {
                 self.counters.failed(driven.call.access);
                 span.record("outcome", verdict.as_str());
                 let epoch = self.epoch(driven.key.slot());
-                let Driven { call: Call { space, access, .. }, plan, .. } = driven;
+                let Driven { call: Call { space, access, .. }, plan, .. } = *driven;
                 Err(CallError::new(space, access, verdict, epoch, plan, started.elapsed()))
             }
         }
@@ -156,14 +181,15 @@ impl Router {
                     }
                 }
                 Action::Wait { until, starved, backoff } => {
-                    let left = driven.deadline.saturating_duration_since(Instant::now());
+                    let left = driven.times.deadline.saturating_duration_since(Instant::now());
                     let [gap_ns, drawn_ns, left_ns] =
                         [until.since(now), backoff.drawn, left].map(|time| time.as_nanos() as u64);
                     let nth = backoff.nth;
                     if starved {
                         self.counters.starved.increment(1);
                     }
-                    let whole = self.wait(driven, self.instant_of(until)).await;
+                    // It is seldom, and large.
+                    let whole = Box::pin(self.wait(driven, self.instant_of(until))).await;
                     let waited_ns = self.now().since(now).as_nanos() as u64;
                     let space = driven.call.space.as_str();
                     tracing::debug!(
@@ -274,9 +300,13 @@ impl Router {
         believed: Epoch,
         timeout: Duration,
     ) -> Option<Attempt> {
-        let Driven { call, plan, deadline, .. } = driven;
-        let reply_by = (Instant::now() + timeout).min(*deadline);
-        let request = tokio::time::timeout_at(reply_by, driven.replay.attempt()).await.ok()??;
+        let Driven { call, plan, replay, times, .. } = driven;
+        let deadline = times.deadline;
+        let reply_by = (Instant::now() + timeout).min(deadline);
+        let request = match replay.attempt_now() {
+            Some(request) => request,
+            None => Box::pin(tokio::time::timeout_at(reply_by, replay.attempt())).await.ok()??,
+        };
         let routed = Routed {
             space: call.space.clone(),
             access: call.access,
@@ -289,7 +319,7 @@ impl Router {
             group: bytes::Bytes::new(),
         };
         let (number, traceparent) = (plan.attempts(), call.traceparent.clone());
-        Some(Attempt { candidate, number, routed, request, traceparent, deadline: *deadline, reply_by })
+        Some(Attempt { candidate, number, routed, request, traceparent, deadline, reply_by })
     }
 
     /// The answer that an attempt brought, or nothing after its outcome was noted.
@@ -348,5 +378,13 @@ struct Driven {
     /// The epoch that the plan rests on, or the newest that an attempt of this call has brought.
     planned: Option<Epoch>,
     replay: Replay,
+    times: Times,
+}
+
+/// When a call began, and by when its answer must have ended and must have begun.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    started: Instant,
     deadline: Instant,
+    reply_by: Instant,
 }

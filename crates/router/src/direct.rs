@@ -44,7 +44,7 @@ impl Router {
             .body(Body::from(message))
             .map_err(|error| failed(Sent::NotSent, error.to_string()))?;
         let exchange = async {
-            let reply = self.pool.send(&node, lane, head, request, Instant::now() + timeout).await?;
+            let reply = self.pool.send(node, lane, head, request, Instant::now() + timeout).await?;
             let body = Limited::new(reply.response.into_body(), MAX_DIRECT).collect().await;
             Ok::<_, SendError>((reply.head, body))
         };

@@ -2,11 +2,12 @@
 //!
 //! What to do is decided by the receive rule of `homing-routing-table`, which is pure; this drives it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use homing_failover::Origin;
-use homing_routing_table::{Decision, Known, Pull, Received, receive};
+use homing_routing_table::{self as table, Decision, Known, Pull, receive};
 use homing_transport::wire::headers::{self, ATTEMPT, TRACEPARENT};
 use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
 use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, Role, SpaceKey, Twin};
@@ -34,27 +35,40 @@ pub(crate) struct Arrived {
 
 struct Receiver(Arc<Router>);
 
+/// What becomes of a request that was received.
+enum Received<H, E> {
+    Here(H),
+    Elsewhere(Pin<Box<E>>),
+    Answered(Box<Reply>),
+}
+
 impl Handler for Receiver {
     fn handle(&self, from: NodeId, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Reply> {
         let router = &self.0;
         let now = Instant::now();
         let [deadline, reply_by] =
             [head.remaining, head.reply_within].map(|left| left.and_then(|left| now.checked_add(left)));
-        Box::pin(async move {
-            match head.kind {
-                Kind::Direct(to) => router.answer_direct(from, &to, request).await,
-                Kind::Routed(routed) => {
-                    let has = head.remaining.unwrap_or(router.options.call.deadline);
-                    let within = head.reply_within.map_or(has, |within| within.min(has));
-                    let place = match router.admit(Origin::Member, has, within).await {
-                        Ok(place) => place,
-                        Err(reason) => return retry_later(Outcome::Overloaded, SOON, reason),
-                    };
-                    let arrived = Arrived { routed, deadline, reply_by, traceparent: head.traceparent };
-                    router.receive(from, arrived, request).await.holding(place)
-                }
+        let routed = match head.kind {
+            Kind::Direct(to) => {
+                return Box::pin(async move { router.answer_direct(from, &to, request).await });
             }
-        })
+            Kind::Routed(routed) => routed,
+        };
+        let has = head.remaining.unwrap_or(router.options.call.deadline);
+        let within = head.reply_within.map_or(has, |within| within.min(has));
+        let arrived = Arrived { routed, deadline, reply_by, traceparent: head.traceparent };
+        match router.admit_now(Origin::Member, has) {
+            Some(place) => {
+                let receiving = router.receive(from, arrived, request);
+                Box::pin(async move { receiving.await.holding(place) })
+            }
+            None => Box::pin(async move {
+                match router.admit(Origin::Member, has, within).await {
+                    Ok(place) => router.receive(from, arrived, request).await.holding(place),
+                    Err(reason) => retry_later(Outcome::Overloaded, SOON, reason),
+                }
+            }),
+        }
     }
 }
 
@@ -65,22 +79,48 @@ impl Router {
         Arc::new(Receiver(Arc::clone(self)))
     }
 
-    /// Takes a routed request of the member `from`.
-    async fn receive(
+    /// Takes a routed request of the member `from`. What can be done at once is done when this is called.
+    fn receive(
         self: &Arc<Self>,
         from: NodeId,
         arrived: Arrived,
         request: http::Request<Body>,
-    ) -> Reply {
+    ) -> impl Future<Output = Reply> + Send + use<'_> {
         let key = arrived.routed.space.key();
         let believed = arrived.routed.believed;
-        let shown = match self.learn_from_request(key, &arrived.routed) {
-            Ok(shown) => shown,
-            Err(reply) => return *reply,
+        let received = match self.learn_from_request(key, &arrived.routed) {
+            Err(reply) => Received::Answered(reply),
+            Ok(shown) => match self.decide(key, &arrived.routed, shown, Pull::NotTried) {
+                // These are seldom, and large: what is executed here need not have room for them.
+                Decision::Pull | Decision::Forward { .. } => {
+                    Received::Elsewhere(Box::pin(self.receive_elsewhere(from, key, arrived, request, shown)))
+                }
+                decision => Received::Here(self.answer(decision, key, arrived, request)),
+            },
         };
+        async move {
+            let reply = match received {
+                Received::Here(answering) => answering.await,
+                Received::Elsewhere(answering) => answering.await,
+                Received::Answered(reply) => return *reply,
+            };
+            self.teach(reply, key, believed)
+        }
+    }
+
+    /// Answers a request for which this node has to ask somebody, or which it passes on.
+    async fn receive_elsewhere(
+        self: &Arc<Self>,
+        from: NodeId,
+        key: SpaceKey,
+        arrived: Arrived,
+        request: http::Request<Body>,
+        shown: Option<Epoch>,
+    ) -> Reply {
+        let believed = arrived.routed.believed;
         let mut pull = Pull::NotTried;
         let mut looked_up = false;
-        let reply = loop {
+        loop {
             match self.decide(key, &arrived.routed, shown, pull) {
                 Decision::Pull => pull = self.catch_up(&from, key.slot(), believed).await,
                 // The last hop is kept for after a lookup at the authority.
@@ -94,13 +134,11 @@ impl Router {
                     }
                     let relay = arrived.routed.relay && Twin::RelayFlagNotCleared.is_on();
                     let routed = Routed { believed: epoch, hops_left, relay, ..arrived.routed };
-                    // It is seldom, and large: what is executed here need not have room for it.
-                    break Box::pin(self.forward(key, Arrived { routed, ..arrived }, request)).await;
+                    return self.forward(key, Arrived { routed, ..arrived }, request).await;
                 }
-                decision => break self.answer(decision, key, arrived, request).await,
+                decision => return self.answer(decision, key, arrived, request).await,
             }
-        };
-        self.teach(reply, key, believed)
+        }
     }
 
     /// Executes a request at the very node where it entered, or says why not.
@@ -119,7 +157,7 @@ impl Router {
         let lookup = table.lookup(key);
         let known =
             Known { me: &self.me, lookup: lookup.as_ref(), closed: &|role| self.gate.closed(key, role) };
-        let received = Received {
+        let received = table::Received {
             believed: routed.believed,
             access: routed.access,
             hops_left: routed.hops_left,

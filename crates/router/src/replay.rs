@@ -78,26 +78,32 @@ impl Replay {
     /// The request for the next attempt, as soon as the one before has let go of it, or `None` if too much of its body
     /// is gone.
     pub(crate) async fn attempt(&self) -> Option<http::Request<Body>> {
-        let body = match &self.source {
-            Source::InHand(bytes) => Body::from(bytes.clone()),
-            Source::Stream(shared) => {
-                let in_hand = shared.stream.lock().is_in_hand();
-                let rest = if in_hand { None } else { Some(shared.borrow().await?) };
-                let kept = Bytes::copy_from_slice(&shared.stream.lock().kept);
-                Body::new(Attempt {
-                    shared: Arc::clone(shared),
-                    kept,
-                    rest,
-                    borrowed: !in_hand,
-                    trailed: false,
-                })
-            }
-        };
+        let Source::Stream(shared) = &self.source else { return self.attempt_now() };
+        let in_hand = shared.stream.lock().is_in_hand();
+        let rest = if in_hand { None } else { Some(shared.borrow().await?) };
+        let kept = Bytes::copy_from_slice(&shared.stream.lock().kept);
+        let shared = Arc::clone(shared);
+        let body = Body::new(Attempt { shared, kept, rest, borrowed: !in_hand, trailed: false });
+        Some(self.request(body))
+    }
+
+    /// The request of another attempt, if its body was in hand from the start.
+    pub(crate) fn attempt_now(&self) -> Option<http::Request<Body>> {
+        match &self.source {
+            Source::InHand(bytes) => Some(self.request(Body::from(bytes.clone()))),
+            Source::Stream(_) => None,
+        }
+    }
+
+    fn request(&self, body: Body) -> http::Request<Body> {
         let mut request = http::Request::new(body);
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = self.parts.uri.clone();
-        *request.headers_mut() = self.parts.headers.clone();
-        Some(request)
+        // A copy of an empty map asks for memory.
+        if !self.parts.headers.is_empty() {
+            *request.headers_mut() = self.parts.headers.clone();
+        }
+        request
     }
 }
 

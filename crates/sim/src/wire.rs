@@ -208,30 +208,35 @@ impl Link {
 }
 
 impl Connection for Link {
-    fn send(&self, head: Head, mut request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+    fn send(
+        &self,
+        head: Head,
+        mut request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, SendError>> {
+        let link = self.clone();
         Box::pin(async move {
-            self.wire.runs().await;
-            if self.is_over() {
+            link.wire.runs().await;
+            if link.is_over() {
                 return Err(SendError::not_sent(SendErrorKind::Unreachable, "the connection is over"));
             }
             if let Kind::Routed(routed) = &head.kind {
-                self.wire.oracle.crosses(self.to, routed, request.headers_mut());
+                link.wire.oracle.crosses(link.to, routed, request.headers_mut());
             }
             let trace = head.traceparent.clone();
             let (tell, told) = oneshot::channel();
             let carried = tokio::spawn({
-                let carrying = self.clone().carry(head, request);
+                let carrying = link.clone().carry(head, request);
                 async move { drop(tell.send(carrying.await)) }
             });
-            let _hangs_up = HangsUp(self.clone(), carried.abort_handle());
+            let _hangs_up = HangsUp(link.clone(), carried.abort_handle());
             let came = tokio::select! {
                 biased;
-                () = self.until_over() => Err(()),
+                () = link.until_over() => Err(()),
                 reply = told => reply.map_err(|_| ()),
             };
-            self.wire.runs().await;
+            link.wire.runs().await;
             came.unwrap_or_else(|()| {
-                self.wire.network.meets(trace.as_deref());
+                link.wire.network.meets(trace.as_deref());
                 Err(SendError::maybe_sent(SendErrorKind::Lost, "the connection was lost"))
             })
         })

@@ -1,4 +1,4 @@
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,6 +23,12 @@ use crate::upload::Upload;
 
 /// One HTTP/2 connection to one peer.
 pub(crate) struct GrpcConnection {
+    link: Arc<Link>,
+    /// Tells the driver that nobody holds this connection any more. Dropped after `link`.
+    _held: mpsc::Sender<()>,
+}
+
+struct Link {
     peer: Peer,
     authority: Authority,
     limits: Limits,
@@ -34,8 +40,6 @@ pub(crate) struct GrpcConnection {
     places: Arc<Semaphore>,
     /// Why the connection takes no new requests, when it doesn't.
     end: watch::Receiver<Option<End>>,
-    /// Tells the driver that nobody holds this connection any more. Dropped after `h2`.
-    _held: mpsc::Sender<()>,
 }
 
 impl GrpcConnection {
@@ -67,42 +71,43 @@ impl GrpcConnection {
         };
         let handed = Handed::default();
         tokio::spawn(Deferred::new(Box::pin(driver.run()), handed.clone()));
-        Self { peer, authority, limits, h2, handed, places, end, _held: held_sender }
+        let link = Arc::new(Link { peer, authority, limits, h2, handed, places, end });
+        Self { link, _held: held_sender }
     }
+}
 
-    async fn call(&self, mut head: Head, mut request: http::Request<Body>) -> Result<Reply, SendError> {
-        headers::write_head(&head, request.headers_mut());
-        let (mut request, outgoing) = prepare(&head, request, 0, &self.limits)?;
-        let at_once = Arc::clone(&self.places).try_acquire_owned();
-        let waits = matches!(at_once, Err(TryAcquireError::NoPermits));
-        let place = if waits {
-            let place = outgoing.place(Arc::clone(&self.places).acquire_owned()).await?;
-            place.map_err(|_closed| self.takes_none())?
-        } else {
-            at_once.map_err(|_closed| self.takes_none())?
-        };
-        if waits {
-            outgoing.count_down(&mut head);
-            headers::write_time_left(&head, request.headers_mut());
+impl Link {
+    /// A place on the connection, if one is free.
+    fn place_now(&self) -> Result<Option<OwnedSemaphorePermit>, SendError> {
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => Ok(Some(place)),
+            Err(TryAcquireError::NoPermits) => Ok(None),
+            Err(TryAcquireError::Closed) => Err(self.takes_none()),
         }
-        *request.uri_mut() = self.absolute(request.uri());
-        outgoing.run(pin!(self.exchange(request, place))).await
     }
 
-    async fn exchange(
+    /// Hands a request to h2.
+    fn begin(
         &self,
-        request: http::Request<Body>,
-        _place: OwnedSemaphorePermit,
-    ) -> Result<Reply, SendError> {
+        mut request: http::Request<Body>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Exchange, SendError> {
+        *request.uri_mut() = self.absolute(request.uri());
         let (parts, body) = request.into_parts();
         let empty = http_body::Body::is_end_stream(&body);
         let request = http::Request::from_parts(parts, ());
         self.handed.add();
-        let (mut response, stream) = self.h2.clone().send_request(request, empty).map_err(|error| {
+        let (response, stream) = self.h2.clone().send_request(request, empty).map_err(|error| {
             // h2 refuses what it has not queued.
             SendError::not_sent(SendErrorKind::Unreachable, format!("{}: {error}", self.peer))
         })?;
-        let mut upload = if empty { Upload::Done } else { Upload::new(body, stream) };
+        let upload = if empty { Upload::Done } else { Upload::new(body, stream) };
+        Ok(Exchange { response, upload, _place: place })
+    }
+
+    /// Waits for the head of the reply.
+    async fn finish(&self, exchange: Exchange) -> Result<Reply, SendError> {
+        let Exchange { mut response, mut upload, _place } = exchange;
         let response = poll_fn(|cx| {
             upload.advance(cx);
             Pin::new(&mut response).poll(cx)
@@ -160,21 +165,55 @@ impl GrpcConnection {
 }
 
 impl Connection for GrpcConnection {
-    fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
-        Box::pin(self.call(head, request))
+    /// What can be done at once is done here: a future that holds a request beside what becomes of it holds it twice, and one is
+    /// made for each request.
+    fn send(
+        &self,
+        mut head: Head,
+        mut request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, SendError>> {
+        let link = Arc::clone(&self.link);
+        headers::write_head(&head, request.headers_mut());
+        let begun = prepare(&head, request, 0, &link.limits)
+            .and_then(|(request, outgoing)| Ok((request, outgoing, link.place_now()?)));
+        let (mut request, outgoing, place) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
+        let Some(place) = place else {
+            return Box::pin(async move {
+                let place = outgoing.place(Arc::clone(&link.places).acquire_owned()).await?;
+                let place = place.map_err(|_closed| link.takes_none())?;
+                outgoing.count_down(&mut head);
+                headers::write_time_left(&head, request.headers_mut());
+                let exchange = link.begin(request, place)?;
+                outgoing.run(pin!(link.finish(exchange))).await
+            });
+        };
+        match link.begin(request, place) {
+            Ok(exchange) => Box::pin(async move { outgoing.run(pin!(link.finish(exchange))).await }),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     }
 
     fn is_open(&self) -> bool {
-        !self.places.is_closed()
+        !self.link.places.is_closed()
     }
 
     fn closed(&self) -> BoxFuture<'_, ()> {
-        let mut end = self.end.clone();
+        let mut end = self.link.end.clone();
         Box::pin(async move {
             // An error means that the driver has ended: closed too.
             let _ = end.wait_for(Option::is_some).await;
         })
     }
+}
+
+/// A request that h2 has, and its place.
+struct Exchange {
+    response: h2::client::ResponseFuture,
+    upload: Upload,
+    _place: OwnedSemaphorePermit,
 }
 
 /// What moves a connection's bytes, for as long as somebody holds the connection or an exchange runs.

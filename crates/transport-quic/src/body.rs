@@ -36,6 +36,23 @@ pub(crate) async fn pump(sender: &mut Sender, batch: &mut Batch, mut body: Body)
     }
 }
 
+/// Writes what `batch` holds and then `body`, if that is in hand, as far as it goes without waiting. Tells whether nothing is left to do: all is written, or the
+/// peer reads no more or is lost.
+pub(crate) fn write_in_hand(sender: &mut Sender, batch: &mut Batch, body: &Body) -> bool {
+    let Some(bytes) = body.bytes() else { return false };
+    batch.data(bytes.clone());
+    batch.end();
+    match sender.write_now(batch) {
+        Ok(true) => {
+            sender.finish();
+            true
+        }
+        // The windows are full: what is left waits in the batch, and nothing follows it.
+        Ok(false) => false,
+        Err(_) => true,
+    }
+}
+
 /// Whether more of a body follows.
 enum More {
     Yes,
@@ -75,36 +92,27 @@ fn poll_gather(body: &mut Body, batch: &mut Batch, cx: &mut Context<'_>) -> Poll
 pub(crate) struct Upload(Option<AbortHandle>);
 
 impl Upload {
-    /// Writes what is in hand as far as that goes without waiting. If the body fails, so does `reply`.
+    /// Writes what is in hand as far as that goes without waiting. If the body fails, so does the reply.
     pub(crate) fn start(
         mut sender: Sender,
         mut batch: Batch,
         body: Body,
-        pass: &Arc<Pass>,
-        reply: &Arc<Mutex<Receiver>>,
-    ) -> Self {
-        if let Some(bytes) = body.bytes() {
-            batch.data(bytes.clone());
-            batch.end();
-            match sender.write_now(&mut batch) {
-                Ok(true) => {
-                    sender.finish();
-                    return Self(None);
-                }
-                // The windows are full: what is left waits in the batch, and nothing follows it.
-                Ok(false) => (),
-                Err(_) => return Self(None),
-            }
+        pass: &Pass,
+        reply: Receiver,
+    ) -> (Self, Reading) {
+        if write_in_hand(&mut sender, &mut batch, &body) {
+            return (Self(None), Reading::Alone(reply));
         }
-        let (pass, reply) = (Arc::clone(pass), Arc::clone(reply));
+        let (pass, reply) = (pass.clone(), Arc::new(Mutex::new(reply)));
+        let failing = Arc::clone(&reply);
         let uploading = async move {
             if let Err(error) = pump(&mut sender, &mut batch, body).await {
                 sender.reset(Code::of(&error));
-                reply.lock().fail(error);
+                failing.lock().fail(error);
             }
             drop(pass);
         };
-        Self(Some(tokio::spawn(uploading).abort_handle()))
+        (Self(Some(tokio::spawn(uploading).abort_handle())), Reading::Shared(reply))
     }
 
     /// Lets the body go on although the reply is complete: the peer stops it if it wants no more.
@@ -121,14 +129,30 @@ impl Drop for Upload {
     }
 }
 
+/// Who reads what arrives: its reader alone, or with an upload that may make it fail.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    Alone(Receiver),
+    Shared(Arc<Mutex<Receiver>>),
+}
+
+impl Reading {
+    pub(crate) fn with<T>(&mut self, read: impl FnOnce(&mut Receiver) -> T) -> T {
+        match self {
+            Self::Alone(receiver) => read(receiver),
+            Self::Shared(receiver) => read(&mut receiver.lock()),
+        }
+    }
+}
+
 /// A body that arrives. Dropping it before its end cancels the exchange.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    receiver: Arc<Mutex<Receiver>>,
+    reading: Reading,
     max_header_block: usize,
     /// Of a reply: the request's body that may still be on its way.
     upload: Option<Upload>,
-    pass: Option<Arc<Pass>>,
+    pass: Option<Pass>,
     ended: bool,
 }
 
@@ -138,7 +162,7 @@ impl Incoming {
         match receiver.whole_body(max_header_block) {
             Some(body) => body,
             None => Body::new(Self {
-                receiver: Arc::new(Mutex::new(receiver)),
+                reading: Reading::Alone(receiver),
                 max_header_block,
                 upload: None,
                 pass: None,
@@ -149,19 +173,18 @@ impl Incoming {
 
     /// The body of a reply. One that is all here already is no stream.
     pub(crate) fn of_reply(
-        receiver: Arc<Mutex<Receiver>>,
+        mut reading: Reading,
         max_header_block: usize,
         mut upload: Upload,
-        pass: Arc<Pass>,
+        pass: Pass,
     ) -> Body {
-        let whole = receiver.lock().whole_body(max_header_block);
-        match whole {
+        match reading.with(|receiver| receiver.whole_body(max_header_block)) {
             Some(body) => {
                 upload.go_on();
                 body
             }
             None => Body::new(Self {
-                receiver,
+                reading,
                 max_header_block,
                 upload: Some(upload),
                 pass: Some(pass),
@@ -181,7 +204,7 @@ impl Incoming {
     /// Frees the stream at once: a reader may keep a failed body for long.
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
         self.ended = true;
-        self.receiver.lock().stop(Code::Cancelled);
+        self.reading.with(|receiver| receiver.stop(Code::Cancelled));
         self.upload = None;
         self.pass = None;
         Poll::Ready(Some(Err(error)))
@@ -200,8 +223,7 @@ impl HttpBody for Incoming {
         if this.ended {
             return Poll::Ready(None);
         }
-        let polled = this.receiver.lock().poll_frame(cx);
-        match ready!(polled) {
+        match ready!(this.reading.with(|receiver| receiver.poll_frame(cx))) {
             Ok(Frame::Data(data)) => Poll::Ready(Some(Ok(BodyFrame::data(data)))),
             Ok(Frame::End) => {
                 this.end();

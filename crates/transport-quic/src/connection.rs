@@ -11,12 +11,11 @@ use homing_transport::wire::binary;
 use homing_transport::{
     Body, BoxFuture, Connection, Handed, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
 };
-use parking_lot::Mutex;
 use quinn::{ConnectionError, ConnectionStats};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::body::{Incoming, Upload};
+use crate::body::{Incoming, Reading, Upload};
 use crate::config::max_block;
 use crate::frame::{Batch, Frame, FrameError};
 use crate::gate::{Gate, Pass};
@@ -73,8 +72,12 @@ impl QuicConnection {
 impl Connection for QuicConnection {
     /// What can be done at once is done here: a future that holds a request beside what becomes of it holds it twice, and one is
     /// made for each request.
-    fn send(&self, mut head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
-        let link = &self.link;
+    fn send(
+        &self,
+        mut head: Head,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, SendError>> {
+        let link = Arc::clone(&self.link);
         let begun = prepare(&head, request, binary::head_len(&head), &link.limits)
             .and_then(|(request, outgoing)| Ok((request, outgoing, link.enter()?)));
         let (request, outgoing, pass) = match begun {
@@ -183,9 +186,9 @@ const fn streamed(stats: &ConnectionStats) -> u64 {
 struct Exchange {
     /// Of its stream.
     index: u64,
-    receiver: Arc<Mutex<Receiver>>,
+    reading: Reading,
     upload: Upload,
-    pass: Arc<Pass>,
+    pass: Pass,
 }
 
 impl Exchange {
@@ -193,20 +196,19 @@ impl Exchange {
         head: &Head,
         request: http::Request<Body>,
         (sender, receiver): (Sender, Receiver),
-        pass: Arc<Pass>,
+        pass: Pass,
     ) -> Self {
         let index = sender.index();
         let mut batch = Batch::with_room(request.body().bytes());
         batch.head(|out| binary::encode_request(head, &request, out));
-        let receiver = Arc::new(Mutex::new(receiver));
-        let upload = Upload::start(sender, batch, request.into_body(), &pass, &receiver);
-        Self { index, receiver, upload, pass }
+        let (upload, reading) = Upload::start(sender, batch, request.into_body(), &pass, receiver);
+        Self { index, reading, upload, pass }
     }
 }
 
 impl Link {
-    fn enter(&self) -> Result<Arc<Pass>, SendError> {
-        self.gate.enter().map(Arc::new).ok_or_else(|| self.closed())
+    fn enter(&self) -> Result<Pass, SendError> {
+        self.gate.enter().ok_or_else(|| self.closed())
     }
 
     /// A stream, if there is a place for it now.
@@ -248,15 +250,15 @@ impl Link {
 
     /// Waits for the head of the reply.
     async fn finish(&self, exchange: Exchange) -> Result<Reply, SendError> {
-        let Exchange { index, receiver, upload, pass } = exchange;
-        let frame = poll_fn(|cx| receiver.lock().poll_frame(cx)).await;
+        let Exchange { index, mut reading, upload, pass } = exchange;
+        let frame = poll_fn(|cx| reading.with(|receiver| receiver.poll_frame(cx))).await;
         let Frame::Head(block) = frame.map_err(|error| self.no_reply(&error, index))? else {
             return Err(self.maybe_sent(SendErrorKind::Protocol, "its reply doesn't begin with a head"));
         };
         let limit = self.limits.max_header_block;
         let (head, response) = binary::decode_reply(block, limit)
             .map_err(|error| self.maybe_sent(SendErrorKind::Protocol, &error.to_string()))?;
-        let body = Incoming::of_reply(receiver, limit, upload, pass);
+        let body = Incoming::of_reply(reading, limit, upload, pass);
         Ok(Reply { head, response: response.map(|()| body) })
     }
 

@@ -116,6 +116,14 @@ impl Decoder {
     }
 
     fn header(&mut self) -> Option<(u8, u64)> {
+        if self.partial.is_empty() {
+            let mut rest = &self.unread[..];
+            if let Some(header) = header(&mut rest) {
+                let read = self.unread.len() - rest.len();
+                self.unread.advance(read);
+                return Some(header);
+            }
+        }
         loop {
             if let Some(header) = header(&mut &self.partial[..]) {
                 self.partial.clear();
@@ -245,6 +253,10 @@ impl Batch {
 
     /// All that was gathered, in the order in which it leaves.
     pub(crate) fn chunks(&mut self) -> &mut [Bytes] {
+        if !self.tail.is_empty() && self.chunks.is_empty() {
+            // Most batches are one chunk.
+            self.chunks.reserve_exact(1);
+        }
         self.cut();
         &mut self.chunks
     }

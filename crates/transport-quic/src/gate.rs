@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 /// The gate of one connection. Once closed, it stays closed.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    /// Two for each exchange inside, and [`CLOSED`].
+    /// Two for each pass, and [`CLOSED`].
     state: AtomicUsize,
     changed: Notify,
 }
@@ -17,9 +17,17 @@ pub(crate) struct Gate {
 const CLOSED: usize = 1;
 const EXCHANGE: usize = 2;
 
-/// One exchange inside. Dropping it leaves.
+/// One exchange inside. Dropping it, and all its clones, leaves.
 #[derive(Debug)]
 pub(crate) struct Pass(Arc<Gate>);
+
+impl Clone for Pass {
+    fn clone(&self) -> Self {
+        // It is inside, whether the gate is open or not.
+        self.0.state.fetch_add(EXCHANGE, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl Gate {
     pub(crate) fn new() -> Arc<Self> {

@@ -1,8 +1,9 @@
 //! One accepted connection: who it is, and its requests.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use homing_transport::tls::CredentialsError;
 use homing_transport::wire::binary;
@@ -14,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use crate::body::{Incoming, pump};
+use crate::body::{Incoming, pump, write_in_hand};
 use crate::config::max_block;
 use crate::dial::node_of;
 use crate::frame::{Batch, Frame};
@@ -155,27 +156,41 @@ fn refuse(mut sender: Sender, mut receiver: Receiver) {
 
 /// Answers one request. The sender gives it up by stopping the reply.
 async fn request(asker: Arc<Asker>, mut sender: Sender, mut receiver: Receiver) {
-    let head = timeout(asker.host.limits.handshake_timeout, receiver.frame());
-    let Some(head) = sender.unless_stopped(pin!(head)).await else { return };
+    // Most heads come with the stream.
+    let head = match poll_fn(|cx| Poll::Ready(receiver.poll_frame(cx))).await {
+        Poll::Ready(head) => head,
+        Poll::Pending => {
+            let head = timeout(asker.host.limits.handshake_timeout, receiver.frame());
+            let head = sender.unless_stopped(Box::pin(head).as_mut()).await;
+            match head {
+                Some(Ok(head)) => head,
+                // A head that doesn't come must not hold its place.
+                Some(Err(_)) => return refuse(sender, receiver),
+                None => return,
+            }
+        }
+    };
     let reply = match head {
-        Ok(Ok(Frame::Head(block))) => match answer(&asker, block, receiver) {
+        Ok(Frame::Head(block)) => match answer(&asker, block, receiver) {
             Ok(answering) => match sender.unless_stopped(pin!(answering)).await {
                 Some(reply) => reply,
                 None => return,
             },
             Err(reply) => *reply,
         },
-        Ok(Ok(_)) => Reply::of(Outcome::Refused, "the request doesn't begin with its head"),
-        Ok(Err(ReceiveError::Frame(error))) => Reply::of(Outcome::Refused, error.to_string()),
+        Ok(_) => Reply::of(Outcome::Refused, "the request doesn't begin with its head"),
+        Err(ReceiveError::Frame(error)) => Reply::of(Outcome::Refused, error.to_string()),
         // The sender has given up.
-        Ok(Err(_)) => return,
-        // A head that doesn't come must not hold its place.
-        Err(_) => return refuse(sender, receiver),
+        Err(_) => return,
     };
     asker.handed.add();
     let mut batch = Batch::with_room(reply.response.body().bytes());
     batch.head(|out| binary::encode_reply(&reply.head, &reply.response, out));
-    match pump(&mut sender, &mut batch, reply.response.into_body()).await {
+    let body = reply.response.into_body();
+    if write_in_hand(&mut sender, &mut batch, &body) {
+        return;
+    }
+    match Box::pin(pump(&mut sender, &mut batch, body)).await {
         Ok(()) => (),
         Err(BodyError::Deadline) => sender.reset(Code::Late),
         // A reset would take back what was written before; a stream that ends without END is cut short too.

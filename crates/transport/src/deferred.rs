@@ -1,12 +1,10 @@
 //! Sending together what is handed over at about the same time.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
-
-use tokio::task::yield_now;
+use std::task::{Context, Poll};
 
 /// Counts what is handed to one connection so that it is sent.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +70,9 @@ impl<T: Future + Unpin> Future for Deferred<T> {
             self.look();
             if self.defers {
                 self.yielded = true;
-                ready!(pin!(yield_now()).poll(cx));
+                // Whoever wakes itself goes to the end of the queue.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
         self.yielded = false;
@@ -83,7 +83,7 @@ impl<T: Future + Unpin> Future for Deferred<T> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::task::Waker;
+    use std::task::{Waker, ready};
 
     use tokio::sync::oneshot;
 

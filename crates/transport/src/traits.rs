@@ -33,11 +33,11 @@ pub trait Transport: Send + Sync + 'static {
 pub trait Connection: Send + Sync + 'static {
     /// Sends one request and waits for the head of its reply.
     ///
-    /// Dropping the future, or a body before its end, cancels the exchange at the peer too.
+    /// What can leave at once does when this is called. The future holds what it needs of the connection, but is no handle. Dropping the future, or a body before its end, cancels the exchange at the peer too.
     ///
     /// # Errors
     /// [`SendError`] says whether the request may have been executed.
-    fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>>;
+    fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'static, Result<Reply, SendError>>;
 
     /// Whether the connection takes new requests. `false` is final.
     fn is_open(&self) -> bool;

@@ -82,14 +82,15 @@ impl Transport for Twin<dyn Transport> {
 }
 
 impl Connection for Twin<dyn Connection> {
-    fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+    fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'static, Result<Reply, SendError>> {
         let request = request.map(|body| self.lie.over(body));
+        let (lie, sending) = (self.lie, self.honest.send(head, request));
         Box::pin(async move {
-            match self.honest.send(head, request).await {
+            match sending.await {
                 Ok(Reply { head, response }) => {
-                    Ok(Reply { head, response: response.map(|body| self.lie.over(body)) })
+                    Ok(Reply { head, response: response.map(|body| lie.over(body)) })
                 }
-                Err(error) if self.lie == Lie::NotSent => Err(SendError { sent: Sent::NotSent, ..error }),
+                Err(error) if lie == Lie::NotSent => Err(SendError { sent: Sent::NotSent, ..error }),
                 Err(error) => Err(error),
             }
         })

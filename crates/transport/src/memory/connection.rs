@@ -72,12 +72,17 @@ impl Drop for Link {
 struct MemoryConnection(Arc<Link>);
 
 impl Connection for MemoryConnection {
-    fn send(&self, mut head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+    fn send(
+        &self,
+        mut head: Head,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'static, Result<Reply, SendError>> {
+        let link = Arc::clone(&self.0);
         Box::pin(async move {
-            let (request, outgoing) = prepare(&head, request, 0, &self.0.limits)?;
-            let place = outgoing.place(self.0.place()).await??;
+            let (request, outgoing) = prepare(&head, request, 0, &link.limits)?;
+            let place = outgoing.place(link.place()).await??;
             outgoing.count_down(&mut head);
-            outgoing.run(pin!(Exchange::run(&self.0, place, head, request))).await
+            outgoing.run(pin!(Exchange::run(&link, place, head, request))).await
         })
     }
 

@@ -11,8 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD_INDIFFERENT as BASE64;
 use bytes::Bytes;
 use homing_types::{Access, Epoch, IdempotencyKey, Outcome, Role, Space, SpaceError};
+use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, header};
 use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, percent_decode, utf8_percent_encode};
 use thiserror::Error;
 
@@ -381,7 +381,6 @@ fn is_literal(space: &str) -> bool {
     space.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && space.trim_ascii() == space
 }
 
-/// What no header can hold (a control character in a foreign trace id) is left out.
 /// A number as a header's value. The small ones that most heads bear are not allocated.
 #[must_use]
 pub fn number_value(number: u64) -> HeaderValue {
@@ -390,6 +389,7 @@ pub fn number_value(number: u64) -> HeaderValue {
     small.map_or_else(|| HeaderValue::from(number), |small| HeaderValue::from_static(small))
 }
 
+/// What no header can hold (a control character in a foreign trace id) is left out.
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
@@ -397,19 +397,11 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn take(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<HeaderValue>, HeadError> {
-    // Most are not there, and an entry makes room for one.
-    if !headers.contains_key(&name) {
-        return Ok(None);
+    // Not by an entry, which makes room for a value whether there is one or not.
+    if headers.get_all(&name).iter().nth(1).is_some() {
+        return Err(error(name, "stands twice", "use it once"));
     }
-    match headers.entry(&name) {
-        header::Entry::Vacant(_) => Ok(None),
-        header::Entry::Occupied(entry) => {
-            if entry.iter().nth(1).is_some() {
-                return Err(error(name, "stands twice", "use it once"));
-            }
-            Ok(Some(entry.remove()))
-        }
-    }
+    Ok(headers.remove(&name))
 }
 
 /// Takes one header out and reads its text; `None` if it isn't there.

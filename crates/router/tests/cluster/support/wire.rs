@@ -167,6 +167,7 @@ impl Transport for TestWire {
     }
 }
 
+#[derive(Clone)]
 struct TestConnection {
     way: Way,
     lane: Lane,
@@ -210,12 +211,13 @@ impl TestConnection {
 }
 
 impl Connection for TestConnection {
-    fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Result<Reply, SendError>> {
+    fn send(&self, head: Head, request: http::Request<Body>) -> BoxFuture<'static, Result<Reply, SendError>> {
+        let this = self.clone();
         Box::pin(async move {
             tokio::select! {
                 biased;
-                () = self.broke() => Err(lost()),
-                reply = self.cross(head, request) => reply,
+                () = this.broke() => Err(lost()),
+                reply = this.cross(head, request) => reply,
             }
         })
     }
