@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use homing_router::{Answer, Call};
-use homing_transport::wire::headers::{self, HeadError};
+use homing_transport::wire::headers::{self, HeadError, Said};
 use homing_transport::wire::hop_by_hop;
 use homing_transport::{Body, ReplyHead};
 use http::header::HeaderValue;
@@ -21,35 +21,39 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Takes what a caller says off its headers.
 pub(crate) fn read(headers: &mut HeaderMap, now: Instant) -> Result<Call, HeadError> {
-    let call = Call {
-        space: headers::read_required_space(headers)?,
-        access: headers::read_access(headers)?,
-        deadline: timeout(headers)?.map(|timeout| now + timeout.min(MAX_TIMEOUT)),
-        reply_by: headers::read_reply_within(headers)?.map(|within| now + within.min(MAX_TIMEOUT)),
-        idempotency_key: headers::read_idempotency_key(headers)?,
-        max_age: headers::read_max_age(headers)?,
-        retry: retry(headers)?,
-        traceparent: headers::read_traceparent(headers),
+    let said = Said::of(headers);
+    let (timeout, attempt) = (said.timeout()?, said.attempt()?);
+    let mut call = Call {
+        space: said.required_space()?,
+        access: said.access()?,
+        deadline: None,
+        reply_by: said.reply_within()?.map(|within| now + within.min(MAX_TIMEOUT)),
+        idempotency_key: said.idempotency_key()?,
+        max_age: said.max_age()?,
+        retry: attempt > 1,
+        traceparent: None,
     };
     headers::strip(headers);
+    let timeout = timeout.or(grpc_timeout(headers)?);
+    call.deadline = timeout.map(|timeout| now + timeout.min(MAX_TIMEOUT));
+    call.retry |= is_grpc_retry(headers)?;
+    call.traceparent = headers::read_traceparent(headers);
     hop_by_hop::strip(headers);
     Ok(call)
 }
 
-/// Whether this is somebody's retry: as a service is told by us and passes on, or as a gRPC client says (gRFC A6). It
-/// lessens what a caller gets, and costs this node's budget no more than a retry of its own, its reserve aside: so anyone may say so.
-fn retry(headers: &mut HeaderMap) -> Result<bool, HeadError> {
-    let attempt: Option<u32> = headers::parsed(headers, headers::ATTEMPT, "use a number from 1")?;
+/// Whether this is somebody's retry, as a gRPC client says (gRFC A6); a service that is told of one by us passes it on as an attempt.
+/// It lessens what a caller gets, and costs this node's budget no more than a retry of its own, its reserve aside: so anyone may say so.
+fn is_grpc_retry(headers: &mut HeaderMap) -> Result<bool, HeadError> {
     let before: Option<u32> =
         headers::parsed(headers, headers::GRPC_PREVIOUS_ATTEMPTS, "use the number of attempts before")?;
-    Ok(attempt.is_some_and(|attempt| attempt > 1) || before.is_some_and(|before| before > 0))
+    Ok(before.is_some_and(|before| before > 0))
 }
 
-fn timeout(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
-    let ours: Option<u64> = headers::parsed(headers, headers::TIMEOUT_MS, "use a number of milliseconds")?;
+fn grpc_timeout(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
     let remedy = "use 1 to 8 digits and a unit of H, M, S, m, u or n";
     let grpc: Option<GrpcTimeout> = headers::parsed(headers, headers::GRPC_TIMEOUT, remedy)?;
-    Ok(ours.map(Duration::from_millis).or(grpc.map(|GrpcTimeout(timeout)| timeout)))
+    Ok(grpc.map(|GrpcTimeout(timeout)| timeout))
 }
 
 /// gRPC over HTTP/2, "Timeout": at most 8 digits and a unit.

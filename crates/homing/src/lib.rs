@@ -47,9 +47,9 @@ pub use homing_failover::{
 };
 pub use homing_placement as placement;
 pub use homing_router::{
-    Answer, Authority, Call, CallError, Deadline, Declined, DirectError, DirectService, Directory, Gate,
-    Granted, HttpService, MaxAge, Node as Member, OpenGate, Peers, PoolOptions, ReplyBy, Route, Router,
-    RouterOptions, Service, StaticAuthority, decline,
+    Answer, Authority, Call, CallError, CallInfo, Declined, DirectError, DirectService, Directory, Gate,
+    Granted, HttpService, Node as Member, OpenGate, Peers, PoolOptions, Route, Router, RouterOptions,
+    Service, StaticAuthority,
 };
 pub use homing_routing_table as routing_table;
 #[cfg(feature = "ca")]

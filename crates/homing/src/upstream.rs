@@ -163,8 +163,8 @@ mod tests {
             let access = Access::Read;
             let granted =
                 Granted { grant, access, deadline, reply_by, idempotency_key: None, max_age, request };
-            let mut request = bear(granted);
-            assert_eq!(headers::read_required_space(request.headers_mut()), Ok(space));
+            let request = bear(granted);
+            assert_eq!(headers::Said::of(request.headers()).required_space(), Ok(space));
             let whole = Grant {
                 space: Space::new(name).unwrap(),
                 role: Role::Primary,

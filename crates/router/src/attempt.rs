@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use crate::pool::Sending;
 use crate::receive::Arrived;
 use crate::router::Router;
 
@@ -141,15 +142,21 @@ impl Router {
             Ok(self.send_routed(&node, routed, request, traceparent, deadline, reply_by))
         };
         async move {
-            let sent = match sending {
-                Ok(sending) => sending.await,
-                Err(executing) => Ok(executing.await),
+            let reply = {
+                let sent = match sending {
+                    Ok(Ok(sending)) => sending.reply(reply_by).await.map(crossed),
+                    Ok(Err(error)) => Err(error),
+                    Err(executing) => Ok(executing.await),
+                };
+                observed.ended(&sent);
+                sent.unwrap_or_else(outcome_of)
             };
             let took = started.elapsed();
-            observed.ended(&sent);
-            let reply = sent.unwrap_or_else(outcome_of);
             router.counters.attempted(reply.head.outcome);
-            let taught = router.learn_from_reply(&node, slot, believed, &reply.head, reply_by).await;
+            if let Some(pull) = router.learn_from_reply(&node, slot, &reply.head) {
+                let _ = tokio::time::timeout_at(reply_by, pull).await;
+            }
+            let taught = router.epoch(slot) > believed;
             record(&span, &reply.head);
             Ended { node, reply, taught, took }
         }
@@ -171,7 +178,7 @@ impl Router {
         executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE))
     }
 
-    /// Sends a routed request one hop further. The reply's head must come by `reply_by`, its body by `deadline`.
+    /// Sends a routed request one hop further. The reply's head must come by `reply_by`, its body by `deadline`, and has then [`crossed`].
     pub(crate) fn send_routed(
         &self,
         to: &NodeId,
@@ -180,25 +187,24 @@ impl Router {
         traceparent: Option<String>,
         deadline: Instant,
         reply_by: Instant,
-    ) -> impl Future<Output = Result<Reply, SendError>> + Send + use<> {
+    ) -> Result<Sending, SendError> {
+        let Some(node) = self.directory.node(to) else {
+            let message = format!("{to} is no node that {} knows", self.me);
+            return Err(SendError::not_sent(SendErrorKind::Unreachable, message));
+        };
         let now = Instant::now();
         let [remaining, within] =
             [deadline, reply_by].map(|end| homing_failover::shrink(end.saturating_duration_since(now)));
         let reply_within = Some(within).filter(|within| *within < remaining);
         let head = Head { kind: Kind::Routed(routed), remaining: Some(remaining), reply_within, traceparent };
-        let sending = match self.directory.node(to) {
-            Some(node) => Ok(self.pool.send(node, Lane::Payload, head, request, reply_by)),
-            None => {
-                let message = format!("{to} is no node that {} knows", self.me);
-                Err(SendError::not_sent(SendErrorKind::Unreachable, message))
-            }
-        };
-        async move {
-            let mut reply = sending?.await?;
-            reply.head.hops = reply.head.hops.saturating_add(1);
-            Ok(reply)
-        }
+        Ok(self.pool.hand_over(node, Lane::Payload, head, request, reply_by))
     }
+}
+
+/// A reply that has crossed between nodes once more.
+pub(crate) fn crossed(mut reply: Reply) -> Reply {
+    reply.head.hops = reply.head.hops.saturating_add(1);
+    reply
 }
 
 /// What an attempt without a reply means for routing.

@@ -88,13 +88,11 @@ impl Router {
         let times = Times { started, deadline, reply_by };
         let [has, within] = [deadline, reply_by].map(|end| end.saturating_duration_since(started));
         // What can be done at once is: a future that holds a request beside what becomes of it holds it twice, and one is made for each call.
-        let place =
-            if request.body().in_hand().is_some() { self.admit_now(Origin::Client, has) } else { None };
-        let entered = match place {
-            Some(place) => Ok((Ok(place), self.driven(call, request, times))),
+        let entered = match self.admit_now(Origin::Client, has) {
+            Some(place) => Ok((Ok(place), self.driven(call, gathered(request), times))),
             None => Err(Box::pin(async move {
                 let place = self.admit(Origin::Client, has, within).await;
-                let request = if place.is_ok() { gathered(request).await } else { request };
+                let request = if place.is_ok() { gathered(request) } else { request };
                 (place, self.driven(call, request, times))
             })),
         };
@@ -365,9 +363,9 @@ impl Router {
 }
 
 /// The same request. A body that is there already need not be kept while it is read, and may be sent twice at a time.
-async fn gathered(request: http::Request<Body>) -> http::Request<Body> {
+fn gathered(request: http::Request<Body>) -> http::Request<Body> {
     let (parts, body) = request.into_parts();
-    http::Request::from_parts(parts, body.gathered(usize::MAX).await)
+    http::Request::from_parts(parts, body.gathered(usize::MAX))
 }
 
 /// One call under way.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_transport::{Body, BoxFuture, LITTLE};
-use homing_types::Execution;
+use homing_types::{Access, Execution, Grant, IdempotencyKey};
 use http_body::Body as HttpBody;
 use tokio::time::Instant;
 use tower_service::Service as TowerService;
@@ -14,9 +14,7 @@ use crate::{Declined, Granted, Service};
 
 /// Makes a tower service over HTTP, so any tonic server or router, a [`Service`].
 ///
-/// The request's extensions bear its [`Grant`](homing_types::Grant), its [`Access`](homing_types::Access), its
-/// [`Deadline`], [`ReplyBy`], and its [`IdempotencyKey`](homing_types::IdempotencyKey) and [`MaxAge`] if it has them. A handler that can't execute now
-/// calls [`decline`].
+/// The request's extensions bear its [`CallInfo`]. A handler that can't execute now calls [`CallInfo::decline`].
 #[derive(Debug, Clone)]
 pub struct HttpService<S> {
     inner: S,
@@ -37,27 +35,29 @@ impl<S> HttpService<S> {
     }
 }
 
-/// When the answer to a request must be ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline(pub Instant);
+/// What a tower handler is told of its request, as an extension.
+#[derive(Debug, Clone)]
+pub struct CallInfo {
+    /// The right to execute it: for which space, in which role, under which epoch.
+    pub grant: Grant,
+    /// What the request wants of the space.
+    pub access: Access,
+    /// When the answer must be ready.
+    pub deadline: Instant,
+    /// When it must have begun.
+    pub reply_by: Instant,
+    /// Names the write.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// The oldest answer of a replica that will do.
+    pub max_age: Option<Duration>,
+    declined: Arc<OnceLock<Declined>>,
+}
 
-/// When the answer to a request must have begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplyBy(pub Instant);
-
-/// The oldest answer of a replica that will do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxAge(pub Duration);
-
-/// Where a handler leaves word that it declines.
-#[derive(Debug, Clone, Default)]
-struct Word(Arc<OnceLock<Declined>>);
-
-/// Declines a request from inside a tower handler: whatever response it returns is dropped, and Homing does with the
-/// call what the [`Declined`] allows. Without effect on requests that Homing didn't bring.
-pub fn decline(extensions: &http::Extensions, declined: Declined) {
-    if let Some(word) = extensions.get::<Word>() {
-        let _ = word.0.set(declined);
+impl CallInfo {
+    /// Declines the request: whatever response the handler returns is dropped, and Homing does with the call what the [`Declined`]
+    /// allows.
+    pub fn decline(&self, declined: Declined) {
+        let _ = self.declined.set(declined);
     }
 }
 
@@ -71,33 +71,30 @@ where
 {
     fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
         let mut inner = self.inner.clone();
+        let Granted { grant, access, deadline, reply_by, idempotency_key, max_age, mut request } = granted;
+        let declined = Arc::default();
+        let info = CallInfo {
+            grant,
+            access,
+            deadline,
+            reply_by,
+            idempotency_key,
+            max_age,
+            declined: Arc::clone(&declined),
+        };
+        request.extensions_mut().insert(info);
         Box::pin(async move {
-            let word = Word::default();
-            let Granted { grant, access, deadline, reply_by, idempotency_key, max_age, mut request } =
-                granted;
-            let extensions = request.extensions_mut();
-            extensions.insert(grant);
-            extensions.insert(access);
-            extensions.insert(Deadline(deadline));
-            extensions.insert(ReplyBy(reply_by));
-            if let Some(key) = idempotency_key {
-                extensions.insert(key);
-            }
-            if let Some(max_age) = max_age {
-                extensions.insert(MaxAge(max_age));
-            }
-            extensions.insert(word.clone());
             let answered = match poll_fn(|cx| inner.poll_ready(cx)).await {
                 Ok(()) => inner.call(request).await,
                 Err(error) => Err(error),
             };
-            if let Some(declined) = word.0.get() {
+            if let Some(declined) = declined.get() {
                 return Err(declined.clone());
             }
             match answered {
                 Ok(response) => {
                     let (parts, body) = response.into_parts();
-                    Ok(http::Response::from_parts(parts, Body::new(body).gathered(LITTLE).await))
+                    Ok(http::Response::from_parts(parts, Body::new(body).gathered(LITTLE)))
                 }
                 Err(error) => Err(Declined {
                     execution: Execution::Maybe,

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use homing_routing_table::{Diff, Pull};
 use homing_transport::{Lane, ReplyHead};
 use homing_types::{Epoch, NodeId, Outcome, Slot, Twin};
-use tokio::time::Instant;
 
 use crate::router::{Pulled, Router};
 
@@ -90,30 +89,22 @@ impl Router {
         if diff.is_empty() { Bytes::new() } else { diff.into_bytes().into() }
     }
 
-    /// Learns from a reply of `from`, before anything else is decided and before `deadline`. Returns whether this node
-    /// now knows more than `believed`.
-    pub(crate) async fn learn_from_reply(
+    /// Learns from a reply of `from`, before anything else is decided. Returns what should be waited for, if the reply names an epoch that it
+    /// doesn't bring: an answer needn't wait for what only helps the next call.
+    pub(crate) fn learn_from_reply(
         self: &Arc<Self>,
         from: &NodeId,
         slot: Slot,
-        believed: Epoch,
         reply: &ReplyHead,
-        deadline: Instant,
-    ) -> bool {
+    ) -> Option<impl Future<Output = Option<Pulled>> + use<>> {
         if !reply.correction.is_empty()
             && !Twin::CorrectionNotApplied.is_on()
             && let Err(problem) = self.learn(slot, &reply.correction)
         {
             tracing::warn!(%from, %slot, problem, "a correction can't be applied");
         }
-        if reply.epoch > self.epoch(slot) {
-            let pull = self.pull(from.clone(), slot);
-            // An answer needn't wait for what only helps the next call.
-            if reply.outcome == Some(Outcome::NotOwner) {
-                let _ = tokio::time::timeout_at(deadline, pull).await;
-            }
-        }
-        self.epoch(slot) > believed
+        let pull = (reply.epoch > self.epoch(slot)).then(|| self.pull(from.clone(), slot))?;
+        (reply.outcome == Some(Outcome::NotOwner)).then_some(pull)
     }
 
     /// Pulls the group whose epoch `claimed` a member has just named.

@@ -35,7 +35,7 @@ pub use call::{Answer, Call};
 pub use direct::PING_PATH;
 pub use directory::{Directory, Node};
 pub use error::CallError;
-pub use http_service::{Deadline, HttpService, MaxAge, ReplyBy, decline};
+pub use http_service::{CallInfo, HttpService};
 pub use learn::GROUP_PATH;
 pub use plan::Route;
 pub use pool::{Pool, PoolOptions};

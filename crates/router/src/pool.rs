@@ -147,16 +147,25 @@ impl Pool {
         request: http::Request<Body>,
         reply_by: Instant,
     ) -> impl Future<Output = Result<Reply, SendError>> + Send + use<> {
-        let sending = match self.open(&node, lane) {
-            Some(pooled) => Ok(self.begin(node, lane, pooled, head, request)),
-            None => Err(Box::pin(Arc::clone(self).dial_and_begin(node, lane, head, request, reply_by))),
-        };
-        async move {
-            let sending = match sending {
-                Ok(sending) => sending,
-                Err(dialling) => dialling.await?,
-            };
-            sending.reply(reply_by).await
+        let sending = self.hand_over(node, lane, head, request, reply_by);
+        async move { sending.reply(reply_by).await }
+    }
+
+    /// Hands a request to a connection, if one is open.
+    pub(crate) fn hand_over(
+        self: &Arc<Self>,
+        node: Arc<Node>,
+        lane: Lane,
+        head: Head,
+        request: http::Request<Body>,
+        reply_by: Instant,
+    ) -> Sending {
+        match self.open(&node, lane) {
+            Some(pooled) => Sending::Sent(self.begin(node, lane, pooled, head, request)),
+            None => {
+                let pool = Arc::clone(self);
+                Sending::Dials(Box::pin(pool.dial_and_begin(node, lane, head, request, reply_by)))
+            }
         }
     }
 
@@ -167,7 +176,7 @@ impl Pool {
         mut head: Head,
         request: http::Request<Body>,
         reply_by: Instant,
-    ) -> Result<Sending, SendError> {
+    ) -> Result<Handed, SendError> {
         let began = Instant::now();
         // A dial leaves time for another candidate: until it has ended, nothing was sent.
         let patience = reply_by.saturating_duration_since(began) / 2;
@@ -190,12 +199,12 @@ impl Pool {
         pooled: Arc<Pooled>,
         head: Head,
         request: http::Request<Body>,
-    ) -> Sending {
+    ) -> Handed {
         if let Some(wire) = self.wires.get(node.wire.as_str()) {
             wire.counters.sent.increment(1);
         }
         let reply = pooled.connection.send(head, request);
-        Sending { waiting: Waiting::new(Arc::clone(self), node, lane, pooled), reply }
+        Handed { waiting: Waiting::new(Arc::clone(self), node, lane, pooled), reply }
     }
 
     /// A connection on which nothing moves, though it stands, is replaced as soon as another stands. Until then it goes on:
@@ -310,13 +319,29 @@ impl Pool {
     }
 }
 
+/// A request on its way. Dropping it gives it up.
+pub(crate) enum Sending {
+    Sent(Handed),
+    Dials(BoxFuture<'static, Result<Handed, SendError>>),
+}
+
+impl Sending {
+    /// The reply, if its head comes by then.
+    pub(crate) async fn reply(self, reply_by: Instant) -> Result<Reply, SendError> {
+        match self {
+            Self::Sent(handed) => handed.reply(reply_by).await,
+            Self::Dials(dialling) => dialling.await?.reply(reply_by).await,
+        }
+    }
+}
+
 /// A request that was handed to a connection.
-struct Sending {
+pub(crate) struct Handed {
     waiting: Waiting,
     reply: BoxFuture<'static, Result<Reply, SendError>>,
 }
 
-impl Sending {
+impl Handed {
     async fn reply(self, reply_by: Instant) -> Result<Reply, SendError> {
         let Self { mut waiting, reply } = self;
         let result = tokio::time::timeout_at(reply_by, reply).await;

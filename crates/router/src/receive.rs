@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use homing_failover::Origin;
 use homing_routing_table::{self as table, Decision, Known, Pull, receive};
 use homing_transport::wire::headers::{self, ATTEMPT, TRACEPARENT};
@@ -14,7 +15,7 @@ use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, Role, SpaceKey, Twi
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use crate::attempt::outcome_of;
+use crate::attempt::{crossed, outcome_of};
 use crate::router::Router;
 use crate::service::{Declined, Granted};
 
@@ -58,10 +59,7 @@ impl Handler for Receiver {
         let within = head.reply_within.map_or(has, |within| within.min(has));
         let arrived = Arrived { routed, deadline, reply_by, traceparent: head.traceparent };
         match router.admit_now(Origin::Member, has) {
-            Some(place) => {
-                let receiving = router.receive(from, arrived, request);
-                Box::pin(async move { receiving.await.holding(place) })
-            }
+            Some(place) => Box::pin(router.receive(from, arrived, request).map(|reply| reply.holding(place))),
             None => Box::pin(async move {
                 match router.admit(Origin::Member, has, within).await {
                     Ok(place) => router.receive(from, arrived, request).await.holding(place),
@@ -293,7 +291,6 @@ impl Router {
             return Reply::of(Outcome::NotOwner, format!("{} knows no other node of the space", self.me));
         };
         let slot = key.slot();
-        let believed = routed.believed;
         let routed = Routed { group: self.carried_group(slot), ..routed };
         let now = Instant::now();
         let deadline = deadline.unwrap_or_else(|| self.default_deadline(now));
@@ -303,14 +300,17 @@ impl Router {
         }
         self.counters.forwarded.increment(1);
         let observed = self.observe(&next.node, &routed);
-        let sent = self.send_routed(&next.node, routed, request, traceparent, deadline, reply_by).await;
+        let sent = match self.send_routed(&next.node, routed, request, traceparent, deadline, reply_by) {
+            Ok(sending) => sending.reply(reply_by).await.map(crossed),
+            Err(error) => Err(error),
+        };
         observed.ended(&sent);
         let (mut reply, who) = match sent {
             Ok(reply) => (reply, Some(&next.node)),
             Err(error) => (outcome_of(error), None),
         };
-        if let Some(node) = who {
-            self.learn_from_reply(node, slot, believed, &reply.head, reply_by).await;
+        if let Some(pull) = who.and_then(|node| self.learn_from_reply(node, slot, &reply.head)) {
+            let _ = tokio::time::timeout_at(reply_by, pull).await;
         }
         if reply.head.outcome.is_some() {
             let who = who.map(|node| format!("{node} ")).unwrap_or_default();

@@ -214,7 +214,7 @@ async fn handle(from: NodeId, request: http::Request<RecvStream>, shared: &Share
     };
     let little = is_little(&mut stream);
     let body = Incoming::request(stream);
-    let body = if little { body.gathered(LITTLE).await } else { body };
+    let body = if little { body.gathered(LITTLE) } else { body };
     let request = http::Request::from_parts(parts, body);
     serve(&*shared.handler, from, head, request, &shared.limits).await
 }

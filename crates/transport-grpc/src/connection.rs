@@ -1,7 +1,7 @@
 use std::future::{Future, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -105,27 +105,9 @@ impl Link {
         Ok(Exchange { response, upload, _place: place })
     }
 
-    /// Waits for the head of the reply.
-    async fn finish(&self, exchange: Exchange) -> Result<Reply, SendError> {
-        let Exchange { mut response, mut upload, _place } = exchange;
-        let response = poll_fn(|cx| {
-            upload.advance(cx);
-            Pin::new(&mut response).poll(cx)
-        });
-        match response.await {
-            Ok(mut response) => {
-                let little = is_little(response.body_mut());
-                let Reply { head, response } = self.reply(response, upload.outlive_call())?;
-                let (parts, body) = response.into_parts();
-                let body = if little { body.gathered(LITTLE).await } else { body };
-                Ok(Reply { head, response: http::Response::from_parts(parts, body) })
-            }
-            Err(error) => Err(self.explain(&error, &upload)),
-        }
-    }
-
     fn reply(&self, response: http::Response<h2::RecvStream>, upload: Upload) -> Result<Reply, SendError> {
-        let (mut parts, stream) = response.into_parts();
+        let upload = upload.outlive_call();
+        let (mut parts, mut stream) = response.into_parts();
         if parts.status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             && !parts.headers.contains_key(headers::HOPS)
         {
@@ -137,7 +119,9 @@ impl Link {
         let head = headers::read_reply_head(&mut parts.headers).map_err(|error| {
             SendError::maybe_sent(SendErrorKind::Protocol, format!("{}: {error}", self.peer))
         })?;
+        let little = is_little(&mut stream);
         let body = Incoming::reply(stream, upload);
+        let body = if little { body.gathered(LITTLE) } else { body };
         Ok(Reply { head, response: http::Response::from_parts(parts, body) })
     }
 
@@ -186,12 +170,16 @@ impl Connection for GrpcConnection {
                 let place = place.map_err(|_closed| link.takes_none())?;
                 outgoing.count_down(&mut head);
                 headers::write_time_left(&head, request.headers_mut());
-                let exchange = link.begin(request, place)?;
-                outgoing.run(pin!(link.finish(exchange))).await
+                let mut exchange = link.begin(request, place)?;
+                let response = outgoing.run(pin!(poll_fn(|cx| exchange.poll_response(&link, cx)))).await;
+                outgoing.guard(response.and_then(|response| link.reply(response, exchange.upload)))
             });
         };
         match link.begin(request, place) {
-            Ok(exchange) => Box::pin(async move { outgoing.run(pin!(link.finish(exchange))).await }),
+            Ok(mut exchange) => Box::pin(async move {
+                let response = outgoing.run(pin!(poll_fn(|cx| exchange.poll_response(&link, cx)))).await;
+                outgoing.guard(response.and_then(|response| link.reply(response, exchange.upload)))
+            }),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }
@@ -214,6 +202,19 @@ struct Exchange {
     response: h2::client::ResponseFuture,
     upload: Upload,
     _place: OwnedSemaphorePermit,
+}
+
+impl Exchange {
+    /// The head of the reply. Until it is there, this moves the request's body, too.
+    fn poll_response(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<http::Response<h2::RecvStream>, SendError>> {
+        self.upload.advance(cx);
+        let response = Pin::new(&mut self.response).poll(cx);
+        response.map_err(|error| link.explain(&error, &self.upload))
+    }
 }
 
 /// What moves a connection's bytes, for as long as somebody holds the connection or an exchange runs.

@@ -1,12 +1,13 @@
 //! A connection as the one who dialled sees it.
 
-use std::future::{Future, poll_fn, ready};
+use std::future::{self, Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use homing_transport::wire::binary;
 use homing_transport::{
     Body, BoxFuture, Connection, Handed, Head, Limits, Peer, Reply, SendError, SendErrorKind, prepare,
@@ -82,22 +83,26 @@ impl Connection for QuicConnection {
             .and_then(|(request, outgoing)| Ok((request, outgoing, link.enter()?)));
         let (request, outgoing, pass) = match begun {
             Ok(begun) => begun,
-            Err(error) => return Box::pin(ready(Err(error))),
+            Err(error) => return Box::pin(future::ready(Err(error))),
         };
         match link.open_now() {
             Some(Ok(streams)) => {
                 outgoing.count_down(&mut head);
                 link.handed.add();
-                let exchange = Exchange::begin(&head, request, streams, pass);
-                Box::pin(async move { outgoing.run(pin!(link.finish(exchange))).await })
+                let mut exchange = Exchange::begin(&head, request, streams, pass);
+                Box::pin(async move {
+                    let block = outgoing.run(pin!(poll_fn(|cx| exchange.poll_head(&link, cx)))).await;
+                    outgoing.guard(block.and_then(|block| exchange.reply(&link, block)))
+                })
             }
-            Some(Err(error)) => Box::pin(ready(Err(error))),
+            Some(Err(error)) => Box::pin(future::ready(Err(error))),
             None => Box::pin(async move {
                 let streams = outgoing.place(link.open()).await??;
                 outgoing.count_down(&mut head);
                 link.handed.add();
-                let exchange = Exchange::begin(&head, request, streams, pass);
-                outgoing.run(pin!(link.finish(exchange))).await
+                let mut exchange = Exchange::begin(&head, request, streams, pass);
+                let block = outgoing.run(pin!(poll_fn(|cx| exchange.poll_head(&link, cx)))).await;
+                outgoing.guard(block.and_then(|block| exchange.reply(&link, block)))
             }),
         }
     }
@@ -204,6 +209,23 @@ impl Exchange {
         let (upload, reading) = Upload::start(sender, batch, request.into_body(), &pass, receiver);
         Self { index, reading, upload, pass }
     }
+
+    /// The block of the reply's head.
+    fn poll_head(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Result<Bytes, SendError>> {
+        Poll::Ready(match ready!(self.reading.with(|receiver| receiver.poll_frame(cx))) {
+            Ok(Frame::Head(block)) => Ok(block),
+            Ok(_) => Err(link.maybe_sent(SendErrorKind::Protocol, "its reply doesn't begin with a head")),
+            Err(error) => Err(link.no_reply(&error, self.index)),
+        })
+    }
+
+    fn reply(self, link: &Link, block: Bytes) -> Result<Reply, SendError> {
+        let limit = link.limits.max_header_block;
+        let (head, response) = binary::decode_reply(block, limit)
+            .map_err(|error| link.maybe_sent(SendErrorKind::Protocol, &error.to_string()))?;
+        let body = Incoming::of_reply(self.reading, limit, self.upload, self.pass);
+        Ok(Reply { head, response: response.map(|()| body) })
+    }
 }
 
 impl Link {
@@ -246,20 +268,6 @@ impl Link {
     /// who sends on it.
     fn lost(&self) {
         self.gate.close();
-    }
-
-    /// Waits for the head of the reply.
-    async fn finish(&self, exchange: Exchange) -> Result<Reply, SendError> {
-        let Exchange { index, mut reading, upload, pass } = exchange;
-        let frame = poll_fn(|cx| reading.with(|receiver| receiver.poll_frame(cx))).await;
-        let Frame::Head(block) = frame.map_err(|error| self.no_reply(&error, index))? else {
-            return Err(self.maybe_sent(SendErrorKind::Protocol, "its reply doesn't begin with a head"));
-        };
-        let limit = self.limits.max_header_block;
-        let (head, response) = binary::decode_reply(block, limit)
-            .map_err(|error| self.maybe_sent(SendErrorKind::Protocol, &error.to_string()))?;
-        let body = Incoming::of_reply(reading, limit, upload, pass);
-        Ok(Reply { head, response: response.map(|()| body) })
     }
 
     /// What it means that a stream ended before the head of its reply.

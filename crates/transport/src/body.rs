@@ -1,9 +1,8 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -81,13 +80,15 @@ impl Body {
         Self(Inner::Stream(Box::pin(http_body_util::BodyExt::map_err(body, BodyError::from_source))))
     }
 
-    /// The same body, in hand if it is one piece of at most so many bytes that is there already, and what follows it, too. It never waits. A small
-    /// piece is copied: it may hold much more memory than it has bytes.
-    pub async fn gathered(self, most: usize) -> Self {
+    /// The same body, in hand if it is one piece of at most so many bytes that is there already, and what follows it, too. It waits for nothing: whoever
+    /// reads on asks again for what has not come. A small piece is copied: it may hold much more memory than it has bytes.
+    #[must_use]
+    pub fn gathered(self, most: usize) -> Self {
         let Inner::Stream(mut rest) = self.0 else { return self };
+        let mut cx = Context::from_waker(Waker::noop());
         let mut first = None;
         let second = loop {
-            match poll_fn(|cx| Poll::Ready(rest.as_mut().poll_frame(cx))).await {
+            match rest.as_mut().poll_frame(&mut cx) {
                 Poll::Ready(None) => return first.map_or_else(Self::empty, Self::from),
                 Poll::Ready(Some(Ok(frame))) if first.is_none() && frame.is_data() => {
                     first = frame
@@ -337,7 +338,7 @@ mod tests {
         ];
         for (in_hand, frames) in streams {
             let body = Body::new(StreamBody::new(stream::iter(frames())));
-            let gathered = body.gathered(LITTLE).await;
+            let gathered = body.gathered(LITTLE);
             assert_eq!(gathered.in_hand().is_some(), in_hand, "{:?}", frames());
             let trailed = frames().iter().any(|frame| matches!(frame, Ok(frame) if frame.is_trailers()));
             assert!(
@@ -351,7 +352,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_large_is_not_gathered_and_its_length_is_told_as_before() {
         let body = Body::new(http_body_util::Full::new(Bytes::from_static(b"abc")));
-        let gathered = body.gathered(2).await;
+        let gathered = body.gathered(2);
         assert!(gathered.in_hand().is_none());
         assert_eq!(gathered.size_hint().exact(), Some(3));
         assert_eq!(told(&read(gathered).await), told(&vec![data("abc")]));
@@ -362,7 +363,7 @@ mod tests {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let frames = stream::poll_fn(move |cx| receiver.poll_recv(cx));
         sender.send(data("a")).unwrap();
-        let body = Body::new(StreamBody::new(frames)).gathered(LITTLE).await;
+        let body = Body::new(StreamBody::new(frames)).gathered(LITTLE);
         assert!(body.in_hand().is_none() && !body.is_end_stream());
         sender.send(data("b")).unwrap();
         drop(sender);

@@ -79,25 +79,31 @@ impl Outgoing {
         }
     }
 
-    /// Runs the sending until the reply's head is there, the deadline passes or the request's own body
-    /// breaks a limit; then guards the reply's body. The sending is pinned by who calls: a future that it is moved into holds it twice.
+    /// Waits for the head of the reply until the deadline passes or the request's own body breaks a limit. The waiting is pinned by who calls: a future
+    /// that it is moved into holds it twice.
     ///
     /// # Errors
-    /// Those of `sending`, and those named above as maybe sent.
-    pub async fn run(
-        self,
-        sending: Pin<&mut impl Future<Output = Result<Reply, SendError>>>,
-    ) -> Result<Reply, SendError> {
-        let mut reply = tokio::select! {
+    /// Those of `head`, and those named above as maybe sent.
+    pub async fn run<T>(
+        &self,
+        head: Pin<&mut impl Future<Output = Result<T, SendError>>>,
+    ) -> Result<T, SendError> {
+        tokio::select! {
             biased;
-            reply = sending => reply.map_err(|error| self.explain(error))?,
+            head = head => head,
             error = broken(self.tripwire.as_ref()) => {
-                return Err(SendError::maybe_sent(SendErrorKind::Limit, error.to_string()));
+                Err(SendError::maybe_sent(SendErrorKind::Limit, error.to_string()))
             }
-            () = passed(self.deadline) => {
-                return Err(SendError::maybe_sent(SendErrorKind::Deadline, LATE));
-            }
-        };
+            () = passed(self.deadline) => Err(SendError::maybe_sent(SendErrorKind::Deadline, LATE)),
+        }
+    }
+
+    /// The reply with its body guarded, or what went wrong with the exchange.
+    ///
+    /// # Errors
+    /// The error of the exchange, and [`SendErrorKind::Limit`], maybe sent, for a reply over a limit.
+    pub fn guard(&self, reply: Result<Reply, SendError>) -> Result<Reply, SendError> {
+        let mut reply = reply.map_err(|error| self.explain(error))?;
         let block = header_block_len(reply.response.headers());
         check_header_block("response", block, self.max_header_block)
             .map_err(|message| SendError::maybe_sent(SendErrorKind::Limit, message))?;

@@ -72,7 +72,7 @@ async fn the_sender_ends_the_replys_body_at_the_deadline() {
     let started = Instant::now();
     let (_request, outgoing) =
         prepare(&head(Some(SECOND)), request(Body::empty()), 0, &Limits::default()).unwrap();
-    let reply = outgoing.run(pin!(async { Ok(reply(stuck())) })).await.unwrap();
+    let reply = outgoing.guard(Ok(reply(stuck()))).unwrap();
     assert_eq!(error_of(reply).await, BodyError::Deadline);
     assert_eq!(started.elapsed(), SECOND);
 }
@@ -86,7 +86,7 @@ async fn the_sender_ends_the_requests_body_at_the_deadline() {
         let error = request.into_body().collect().await.unwrap_err();
         Err(SendError::maybe_sent(SendErrorKind::Body, error.to_string()))
     };
-    let error = outgoing.run(pin!(sending)).await.unwrap_err();
+    let error = outgoing.guard(outgoing.run(pin!(sending)).await).unwrap_err();
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, SendErrorKind::Deadline), "{error}");
     assert_eq!(started.elapsed(), SECOND);
 }
@@ -142,7 +142,7 @@ async fn each_side_holds_the_others_header_block_to_its_own_limit() {
     let mut reply_over = reply(Body::empty());
     reply_over.response.headers_mut().insert("x-a", big);
     let (_request, outgoing) = prepare(&head(None), request(Body::empty()), 0, &limits).unwrap();
-    let error = outgoing.run(pin!(async { Ok(reply_over) })).await.unwrap_err();
+    let error = outgoing.guard(Ok(reply_over)).unwrap_err();
     assert_eq!((error.sent, error.kind), (Sent::MaybeSent, SendErrorKind::Limit), "{error}");
     assert!(error.message.contains("the response's header block"), "{error}");
 }

@@ -1,13 +1,10 @@
 //! The gRPC service.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use homing_router::{Deadline, Declined, MaxAge, decline};
+use homing_router::{CallInfo, Declined};
 use homing_transport::wire::headers::write_age;
-use homing_types::{Access, Grant, IdempotencyKey, Role};
-use http::Extensions;
-use tokio::time::Instant;
+use homing_types::{Access, Grant, Role};
 use tonic::{Request, Response, Status};
 
 use super::desk::{WriteFailed, not_executed};
@@ -16,23 +13,11 @@ use crate::generated::kv as proto;
 use crate::generated::kv::kv_server::Kv as KvRpc;
 use crate::{Applied, Item, Key, LimitError, Listing, Op, OpError, Page, Position, Refusal, Store, Value};
 
-/// What the router says about a request, on its way through tonic.
-struct Call {
-    grant: Grant,
-    access: Access,
-    deadline: Instant,
-    idempotency_key: Option<IdempotencyKey>,
-    max_age: Option<Duration>,
-    extensions: Extensions,
-}
-
-impl Call {
-    /// Declines the call. The status is for tonic alone: as a gRPC status it would be an answer.
-    fn decline(&self, declined: Declined) -> Status {
-        let status = Status::unavailable(declined.reason.clone());
-        decline(&self.extensions, declined);
-        status
-    }
+/// Declines the call. The status is for tonic alone: as a gRPC status it would be an answer.
+fn decline(call: &CallInfo, declined: Declined) -> Status {
+    let status = Status::unavailable(declined.reason.clone());
+    call.decline(declined);
+    status
 }
 
 /// The methods of `proto/kv.proto`.
@@ -46,7 +31,7 @@ impl Rpc {
         Self { shared, desk }
     }
 
-    async fn write(&self, call: &Call, op: Op) -> Result<Applied, Status> {
+    async fn write(&self, call: &CallInfo, op: Op) -> Result<Applied, Status> {
         if call.access != Access::Write {
             return Err(Status::invalid_argument(format!(
                 "the access is {}, and this method writes: use homing-access: write",
@@ -55,11 +40,11 @@ impl Rpc {
         }
         if call.grant.role != Role::Primary {
             let reason = format!("{} is no primary of the space {:?}", self.shared.me, call.grant.space);
-            return Err(call.decline(not_executed(reason)));
+            return Err(decline(call, not_executed(reason)));
         }
         let written = self.desk.write(&call.grant.space, op, call.idempotency_key, call.deadline).await;
         written.map_err(|failed| match failed {
-            WriteFailed::Declined(declined) => call.decline(declined),
+            WriteFailed::Declined(declined) => decline(call, declined),
             WriteFailed::Refused(refusal @ Refusal::KeyReused) => Status::already_exists(refusal.to_string()),
             WriteFailed::Refused(refusal @ Refusal::TooNew { .. }) => {
                 Status::invalid_argument(refusal.to_string())
@@ -71,13 +56,13 @@ impl Rpc {
     /// Reads, and says how old the answer may be.
     async fn read<T: Default + PartialEq + Send + 'static, M>(
         &self,
-        call: &Call,
+        call: &CallInfo,
         read: impl Fn(&Store, &Grant) -> Result<T, OpError> + Send + Sync + 'static,
         answer: impl FnOnce(T) -> M,
     ) -> Result<Response<M>, Status> {
         let Grant { space, role, epoch, .. } = &call.grant;
         let not_now = |why: String| {
-            call.decline(not_executed(format!("{}, the space {space:?}: {why}", self.shared.me)))
+            decline(call, not_executed(format!("{}, the space {space:?}: {why}", self.shared.me)))
         };
         if let (Role::Replica, Some(max_age)) = (role, call.max_age) {
             heard::hear(&self.shared, &call.grant, max_age, call.deadline).await.map_err(&not_now)?;
@@ -100,7 +85,7 @@ impl Rpc {
     /// whether that is all there is.
     async fn read_here<T: Default + PartialEq + Send + 'static>(
         &self,
-        call: &Call,
+        call: &CallInfo,
         read: impl Fn(&Store, &Grant) -> Result<T, OpError> + Send + Sync + 'static,
     ) -> Result<T, Status> {
         let read = Arc::new(read);
@@ -121,18 +106,18 @@ impl Rpc {
                 Ok(Ok((shown, false))) => return Ok(shown),
                 Ok(Ok((shown, true))) => {
                     let confirmed = absent::confirm(&self.shared, &call.grant, call.deadline).await;
-                    return confirmed.map(|()| shown).map_err(|why| call.decline(not_executed(why)));
+                    return confirmed.map(|()| shown).map_err(|why| decline(call, not_executed(why)));
                 }
                 Ok(Err(OpError::Refused(refusal))) => refusal,
-                Ok(Err(OpError::Store(error))) => return Err(call.decline(not_executed(error.to_string()))),
-                Err(error) => return Err(call.decline(not_executed(error.to_string()))),
+                Ok(Err(OpError::Store(error))) => return Err(decline(call, not_executed(error.to_string()))),
+                Err(error) => return Err(decline(call, not_executed(error.to_string()))),
             };
             if refusal != Refusal::Unsettled || settled {
                 let reason = format!("{}, the space {:?}: {refusal}", self.shared.me, call.grant.space);
-                return Err(call.decline(not_executed(reason)));
+                return Err(decline(call, not_executed(reason)));
             }
             let settling = self.desk.settle(&call.grant.space, call.deadline).await;
-            settling.map_err(|declined| call.decline(declined))?;
+            settling.map_err(|declined| decline(call, declined))?;
             settled = true;
         }
     }
@@ -194,16 +179,12 @@ impl KvRpc for Rpc {
 }
 
 /// What the router said, and the message.
-fn open<T>(request: Request<T>) -> Result<(Call, T), Status> {
+fn open<T>(request: Request<T>) -> Result<(CallInfo, T), Status> {
     let (_, extensions, message) = request.into_parts();
-    let (Some(grant), Some(access), Some(Deadline(deadline))) =
-        (extensions.get::<Grant>().cloned(), extensions.get().copied(), extensions.get().copied())
-    else {
-        return Err(Status::internal("the request did not come by way of the router"));
-    };
-    let idempotency_key = extensions.get().copied();
-    let max_age = extensions.get().map(|MaxAge(max_age)| *max_age);
-    Ok((Call { grant, access, deadline, idempotency_key, max_age, extensions }, message))
+    match extensions.get::<CallInfo>() {
+        Some(call) => Ok((call.clone(), message)),
+        None => Err(Status::internal("the request did not come by way of the router")),
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]

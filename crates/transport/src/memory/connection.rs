@@ -82,7 +82,7 @@ impl Connection for MemoryConnection {
             let (request, outgoing) = prepare(&head, request, 0, &link.limits)?;
             let place = outgoing.place(link.place()).await??;
             outgoing.count_down(&mut head);
-            outgoing.run(pin!(Exchange::run(&link, place, head, request))).await
+            outgoing.guard(outgoing.run(pin!(Exchange::run(&link, place, head, request))).await)
         })
     }
 

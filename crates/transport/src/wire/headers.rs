@@ -119,7 +119,7 @@ fn write_micros(header: HeaderName, time: Duration, headers: &mut HeaderMap) {
 fn write_routed(routed: &Routed, headers: &mut HeaderMap) {
     write_space(&routed.space, headers);
     if routed.access != Access::default() {
-        put(headers, ACCESS, routed.access.as_str());
+        headers.insert(ACCESS, HeaderValue::from_static(routed.access.as_str()));
     }
     if !routed.believed.is_zero() {
         headers.insert(EPOCH, number_value(routed.believed.number()));
@@ -147,33 +147,18 @@ fn write_routed(routed: &Routed, headers: &mut HeaderMap) {
 /// # Errors
 /// [`HeadError`] for the first header that is missing, stands twice or can't be understood.
 pub fn read_head(headers: &mut HeaderMap) -> Result<Head, HeadError> {
-    let remaining = number(headers, REMAINING_US)?.map(Duration::from_micros);
-    let reply_within = read_reply_within(headers)?;
-    let traceparent = read_traceparent(headers);
-    let kind = match parsed(headers, DIRECT, "use the id of the node, like n1")? {
-        Some(node) if read_space(headers)?.is_none() => Kind::Direct(node),
+    let said = Said::of(headers);
+    let kind = match said.parsed(Name::Direct, "use the id of the node, like n1")? {
+        Some(node) if said.space()?.is_none() => Kind::Direct(node),
         Some(_) => {
             let problem = "stands beside a space";
             return Err(error(DIRECT, problem, "use homing-space or homing-direct, not both"));
         }
-        None => Kind::Routed(read_routed(headers)?),
+        None => Kind::Routed(said.routed()?),
     };
+    let (remaining, reply_within) = (said.micros(Name::RemainingUs)?, said.reply_within()?);
     strip(headers);
-    Ok(Head { kind, remaining, reply_within, traceparent })
-}
-
-fn read_routed(headers: &mut HeaderMap) -> Result<Routed, HeadError> {
-    Ok(Routed {
-        space: read_required_space(headers)?,
-        access: read_access(headers)?,
-        believed: read_epoch(headers)?,
-        hops_left: read_hops(headers)?,
-        relay: parsed(headers, RELAY, "use true or false")?.unwrap_or_default(),
-        attempt: read_attempt(headers)?,
-        idempotency_key: read_idempotency_key(headers)?,
-        max_age: read_max_age(headers)?,
-        group: binary(headers, GROUP_BIN)?,
-    })
+    Ok(Head { kind, remaining, reply_within, traceparent: read_traceparent(headers) })
 }
 
 /// Writes a space in the form that its name needs.
@@ -186,51 +171,9 @@ pub fn write_space(space: &Space, headers: &mut HeaderMap) {
     }
 }
 
-/// Takes the space of a request that must name one.
-///
-/// # Errors
-/// [`HeadError`] as [`read_space`], and if there is none.
-pub fn read_required_space(headers: &mut HeaderMap) -> Result<Space, HeadError> {
-    read_space(headers)?.ok_or_else(|| {
-        error(SPACE, "is missing", "name the space that the request is for, 1 to 255 bytes of UTF-8")
-    })
-}
-
-/// Takes the access out of the headers.
-///
-/// # Errors
-/// [`HeadError`] if it is none.
-pub fn read_access(headers: &mut HeaderMap) -> Result<Access, HeadError> {
-    Ok(parsed(headers, ACCESS, "use write, read or read-primary")?.unwrap_or_default())
-}
-
-/// Takes the idempotency key out of the headers.
-///
-/// # Errors
-/// [`HeadError`] if it is none.
-pub fn read_idempotency_key(headers: &mut HeaderMap) -> Result<Option<IdempotencyKey>, HeadError> {
-    parsed(headers, IDEMPOTENCY_KEY, "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057")
-}
-
-/// Takes the time in which the reply must begin out of the headers.
-///
-/// # Errors
-/// [`HeadError`] if it is no number of microseconds.
-pub fn read_reply_within(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
-    Ok(number(headers, REPLY_WITHIN_US)?.map(Duration::from_micros))
-}
-
 /// Writes the oldest answer that will do, rounded down: what is told never allows more than what was said.
 pub fn write_max_age(max_age: Duration, headers: &mut HeaderMap) {
     headers.insert(MAX_AGE_MS, HeaderValue::from(u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX)));
-}
-
-/// Takes the oldest answer that will do out of the headers.
-///
-/// # Errors
-/// [`HeadError`] if it is no number of milliseconds.
-pub fn read_max_age(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
-    Ok(number(headers, MAX_AGE_MS)?.map(Duration::from_millis))
 }
 
 /// Writes how old an answer may be, rounded up.
@@ -244,24 +187,218 @@ pub fn write_age(age: Duration, headers: &mut HeaderMap) {
 /// # Errors
 /// [`HeadError`] if it is no number of milliseconds.
 pub fn read_age(headers: &mut HeaderMap) -> Result<Option<Duration>, HeadError> {
-    Ok(number(headers, AGE_MS)?.map(Duration::from_millis))
+    Ok(parsed(headers, AGE_MS, NUMBER)?.map(Duration::from_millis))
 }
 
-/// Takes the space out of the headers, in either form. Raw UTF-8 in [`SPACE`] is a name too.
-///
-/// # Errors
-/// [`HeadError`] if it is no [`Space`], or there are two.
-pub fn read_space(headers: &mut HeaderMap) -> Result<Option<Space>, HeadError> {
-    let literal = take(headers, SPACE)?;
-    let bytes = match (literal, take(headers, SPACE_BIN)?) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => {
-            return Err(error(SPACE_BIN, "stands beside homing-space", "use one of the two"));
+/// What Homing's headers say, found in one pass: most of those that could be there are not, and to look for each would cost more.
+pub struct Said<'a> {
+    found: [Option<&'a HeaderValue>; NAMES.len()],
+    /// A bit for each that stands twice.
+    twice: u32,
+}
+
+/// The headers that are read, in the order of [`NAMES`].
+#[derive(Debug, Clone, Copy)]
+enum Name {
+    Space,
+    SpaceBin,
+    Access,
+    Epoch,
+    Hops,
+    Relay,
+    Attempt,
+    IdempotencyKey,
+    MaxAgeMs,
+    AgeMs,
+    GroupBin,
+    RemainingUs,
+    ReplyWithinUs,
+    Direct,
+    Outcome,
+    RetryAfterMs,
+    Reason,
+    ServedBy,
+    Role,
+    TimeoutMs,
+    CorrectionBin,
+}
+
+static NAMES: [HeaderName; Name::CorrectionBin as usize + 1] = [
+    SPACE,
+    SPACE_BIN,
+    ACCESS,
+    EPOCH,
+    HOPS,
+    RELAY,
+    ATTEMPT,
+    IDEMPOTENCY_KEY,
+    MAX_AGE_MS,
+    AGE_MS,
+    GROUP_BIN,
+    REMAINING_US,
+    REPLY_WITHIN_US,
+    DIRECT,
+    OUTCOME,
+    RETRY_AFTER_MS,
+    REASON,
+    SERVED_BY,
+    ROLE,
+    TIMEOUT_MS,
+    CORRECTION_BIN,
+];
+
+impl Name {
+    fn header(self) -> HeaderName {
+        NAMES[self as usize].clone()
+    }
+}
+
+impl<'a> Said<'a> {
+    /// What these headers say.
+    #[must_use]
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let mut said = Self { found: [None; NAMES.len()], twice: 0 };
+        for (name, value) in headers {
+            if is_ours(name)
+                && let Some(index) = NAMES.iter().position(|known| known == name)
+                && said.found[index].replace(value).is_some()
+            {
+                said.twice |= 1 << index;
+            }
         }
-        (Some(literal), None) => return space(SPACE, literal.as_bytes()).map(Some),
-        (None, Some(encoded)) => decoded(SPACE_BIN, &encoded)?,
-    };
-    space(SPACE_BIN, &bytes).map(Some)
+        said
+    }
+
+    /// The space of a request that must name one.
+    ///
+    /// # Errors
+    /// [`HeadError`] as [`Self::space`], and if there is none.
+    pub fn required_space(&self) -> Result<Space, HeadError> {
+        self.space()?.ok_or_else(|| {
+            error(SPACE, "is missing", "name the space that the request is for, 1 to 255 bytes of UTF-8")
+        })
+    }
+
+    /// The space, in either form. Raw UTF-8 in [`SPACE`] is a name too.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is no [`Space`], or there are two.
+    pub fn space(&self) -> Result<Option<Space>, HeadError> {
+        let literal = self.value(Name::Space)?;
+        let bytes = match (literal, self.value(Name::SpaceBin)?) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                return Err(error(SPACE_BIN, "stands beside homing-space", "use one of the two"));
+            }
+            (Some(literal), None) => return space(SPACE, literal.as_bytes()).map(Some),
+            (None, Some(encoded)) => decoded(SPACE_BIN, encoded)?,
+        };
+        space(SPACE_BIN, &bytes).map(Some)
+    }
+
+    /// The access.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is none.
+    pub fn access(&self) -> Result<Access, HeadError> {
+        Ok(self.parsed(Name::Access, "use write, read or read-primary")?.unwrap_or_default())
+    }
+
+    /// The idempotency key.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is none.
+    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, HeadError> {
+        self.parsed(Name::IdempotencyKey, "use a UUIDv7, like 01890a5d-ac96-774b-bcce-b302099a8057")
+    }
+
+    /// The time in which the reply must begin.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is no number of microseconds.
+    pub fn reply_within(&self) -> Result<Option<Duration>, HeadError> {
+        self.micros(Name::ReplyWithinUs)
+    }
+
+    /// The oldest answer that will do.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is no number of milliseconds.
+    pub fn max_age(&self) -> Result<Option<Duration>, HeadError> {
+        self.millis(Name::MaxAgeMs)
+    }
+
+    /// The time for the whole call, as a caller says it.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is no number of milliseconds.
+    pub fn timeout(&self) -> Result<Option<Duration>, HeadError> {
+        self.millis(Name::TimeoutMs)
+    }
+
+    /// Which try of its entry node it is, from 1.
+    ///
+    /// # Errors
+    /// [`HeadError`] if it is no such number.
+    pub fn attempt(&self) -> Result<u32, HeadError> {
+        let remedy = "use a number from 1 to 4294967295";
+        match self.parsed(Name::Attempt, remedy)? {
+            Some(0) => Err(error(ATTEMPT, "is 0", remedy)),
+            attempt => Ok(attempt.unwrap_or(1)),
+        }
+    }
+
+    fn routed(&self) -> Result<Routed, HeadError> {
+        Ok(Routed {
+            space: self.required_space()?,
+            access: self.access()?,
+            believed: self.epoch()?,
+            hops_left: self.hops()?,
+            relay: self.parsed(Name::Relay, "use true or false")?.unwrap_or_default(),
+            attempt: self.attempt()?,
+            idempotency_key: self.idempotency_key()?,
+            max_age: self.max_age()?,
+            group: self.binary(Name::GroupBin)?,
+        })
+    }
+
+    fn epoch(&self) -> Result<Epoch, HeadError> {
+        Ok(Epoch::new(self.parsed(Name::Epoch, NUMBER)?.unwrap_or_default()))
+    }
+
+    fn hops(&self) -> Result<u8, HeadError> {
+        let remedy = "use a number from 0 to 255";
+        self.parsed(Name::Hops, remedy)?.ok_or_else(|| error(HOPS, "is missing", remedy))
+    }
+
+    fn micros(&self, name: Name) -> Result<Option<Duration>, HeadError> {
+        Ok(self.parsed(name, NUMBER)?.map(Duration::from_micros))
+    }
+
+    fn millis(&self, name: Name) -> Result<Option<Duration>, HeadError> {
+        Ok(self.parsed(name, NUMBER)?.map(Duration::from_millis))
+    }
+
+    fn binary(&self, name: Name) -> Result<Bytes, HeadError> {
+        match self.value(name)? {
+            Some(value) => decoded(name.header(), value).map(Bytes::from),
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    fn parsed<T: FromStr>(&self, name: Name, remedy: &'static str) -> Result<Option<T>, HeadError> {
+        match self.value(name)? {
+            Some(value) => text_of(value, || name.header(), remedy).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn value(&self, name: Name) -> Result<Option<&'a HeaderValue>, HeadError> {
+        if self.twice >> name as u32 & 1 == 1 {
+            return Err(twice(name.header()));
+        }
+        Ok(self.found[name as usize])
+    }
 }
 
 fn space(header: HeaderName, bytes: &[u8]) -> Result<Space, HeadError> {
@@ -274,23 +411,6 @@ fn space(header: HeaderName, bytes: &[u8]) -> Result<Space, HeadError> {
         };
         error(header, problem, "a space is 1 to 255 bytes of UTF-8")
     })
-}
-
-fn read_epoch(headers: &mut HeaderMap) -> Result<Epoch, HeadError> {
-    Ok(Epoch::new(number(headers, EPOCH)?.unwrap_or_default()))
-}
-
-fn read_hops(headers: &mut HeaderMap) -> Result<u8, HeadError> {
-    let remedy = "use a number from 0 to 255";
-    parsed(headers, HOPS, remedy)?.ok_or_else(|| error(HOPS, "is missing", remedy))
-}
-
-fn read_attempt(headers: &mut HeaderMap) -> Result<u32, HeadError> {
-    let remedy = "use a number from 1 to 4294967295";
-    match parsed(headers, ATTEMPT, remedy)? {
-        Some(0) => Err(error(ATTEMPT, "is 0", remedy)),
-        attempt => Ok(attempt.unwrap_or(1)),
-    }
 }
 
 /// Takes the trace context out of the headers. One that can't be carried on is dropped, as W3C Trace Context asks: it is
@@ -310,7 +430,7 @@ pub fn write_reply_head(head: &ReplyHead, headers: &mut HeaderMap) {
         headers.insert(EPOCH, number_value(head.epoch.number()));
     }
     if let Some(outcome) = head.outcome {
-        put(headers, OUTCOME, outcome.as_str());
+        headers.insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
     }
     if let Some(retry_after) = head.retry_after {
         // Rounded up, so that nobody comes back too early.
@@ -324,7 +444,7 @@ pub fn write_reply_head(head: &ReplyHead, headers: &mut HeaderMap) {
         put(headers, SERVED_BY, node.as_str());
     }
     if let Some(role) = head.role {
-        put(headers, ROLE, role.as_str());
+        headers.insert(ROLE, HeaderValue::from_static(role.as_str()));
     }
     if let Some(age) = head.age {
         write_age(age, headers);
@@ -340,27 +460,31 @@ pub fn write_reply_head(head: &ReplyHead, headers: &mut HeaderMap) {
 /// # Errors
 /// [`HeadError`] for the first header that is missing, stands twice or can't be understood.
 pub fn read_reply_head(headers: &mut HeaderMap) -> Result<ReplyHead, HeadError> {
-    let outcome = take(headers, OUTCOME)?
+    let said = Said::of(headers);
+    let outcome = said
+        .value(Name::Outcome)?
         .map(|value| value.to_str().ok().and_then(|word| word.parse().ok()).unwrap_or(Outcome::MaybeSent));
-    let role = take(headers, ROLE)?
+    let role = said
+        .value(Name::Role)?
         .map(|value| {
             let role = value.to_str().ok().and_then(Role::parse);
-            role.ok_or_else(|| error(ROLE, shown(&value), "use primary or replica"))
+            role.ok_or_else(|| error(ROLE, shown(value), "use primary or replica"))
         })
         .transpose()?;
-    let reason = take(headers, REASON)?
+    let reason = said
+        .value(Name::Reason)?
         .map(|value| percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned())
         .unwrap_or_default();
     let head = ReplyHead {
         outcome,
-        retry_after: number(headers, RETRY_AFTER_MS)?.map(Duration::from_millis),
+        retry_after: said.millis(Name::RetryAfterMs)?,
         reason: ReplyHead::cut(&reason).to_owned(),
-        served_by: parsed(headers, SERVED_BY, "use the id of a node, like n1")?,
+        served_by: said.parsed(Name::ServedBy, "use the id of a node, like n1")?,
         role,
-        age: read_age(headers)?,
-        hops: read_hops(headers)?,
-        epoch: read_epoch(headers)?,
-        correction: binary(headers, CORRECTION_BIN)?,
+        age: said.millis(Name::AgeMs)?,
+        hops: said.hops()?,
+        epoch: said.epoch()?,
+        correction: said.binary(Name::CorrectionBin)?,
     };
     strip(headers);
     Ok(head)
@@ -368,11 +492,14 @@ pub fn read_reply_head(headers: &mut HeaderMap) -> Result<ReplyHead, HeadError> 
 
 /// Removes every header that starts with `homing-`.
 pub fn strip(headers: &mut HeaderMap) {
-    let ours = |name: &&HeaderName| name.as_str().starts_with(PREFIX);
-    let names: Vec<HeaderName> = headers.keys().filter(ours).cloned().collect();
-    for name in names {
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+    for name in ours {
         headers.remove(name);
     }
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    name.as_str().as_bytes().starts_with(PREFIX.as_bytes())
 }
 
 /// Whether a header's value holds this name as it is: gRPC's ASCII-Value, which may have no blank at its
@@ -396,14 +523,6 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn take(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<HeaderValue>, HeadError> {
-    // Not by an entry, which makes room for a value whether there is one or not.
-    if headers.get_all(&name).iter().nth(1).is_some() {
-        return Err(error(name, "stands twice", "use it once"));
-    }
-    Ok(headers.remove(&name))
-}
-
 /// Takes one header out and reads its text; `None` if it isn't there.
 ///
 /// # Errors
@@ -413,22 +532,29 @@ pub fn parsed<T: FromStr>(
     name: HeaderName,
     remedy: &'static str,
 ) -> Result<Option<T>, HeadError> {
-    let Some(value) = take(headers, name.clone())? else {
-        return Ok(None);
-    };
-    let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-    parsed.map(Some).ok_or_else(|| error(name, shown(&value), remedy))
-}
-
-fn number(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<u64>, HeadError> {
-    parsed(headers, name, "use a number from 0 to 18446744073709551615")
-}
-
-fn binary(headers: &mut HeaderMap, name: HeaderName) -> Result<Bytes, HeadError> {
-    match take(headers, name.clone())? {
-        Some(value) => decoded(name, &value).map(Bytes::from),
-        None => Ok(Bytes::new()),
+    if headers.get_all(&name).iter().nth(1).is_some() {
+        return Err(twice(name));
     }
+    match headers.remove(&name) {
+        Some(value) => text_of(&value, || name, remedy).map(Some),
+        None => Ok(None),
+    }
+}
+
+const NUMBER: &str = "use a number from 0 to 18446744073709551615";
+
+/// What the text of a header stands for.
+fn text_of<T: FromStr>(
+    value: &HeaderValue,
+    name: impl FnOnce() -> HeaderName,
+    remedy: &'static str,
+) -> Result<T, HeadError> {
+    let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| error(name(), shown(value), remedy))
+}
+
+fn twice(header: HeaderName) -> HeadError {
+    error(header, "stands twice", "use it once")
 }
 
 fn decoded(name: HeaderName, value: &HeaderValue) -> Result<Vec<u8>, HeadError> {
