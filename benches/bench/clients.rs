@@ -68,8 +68,8 @@ impl Clients {
                 }
                 Self::Bare(clients)
             }
-            Contestant::RouterGrpc | Contestant::RouterQuic => {
-                let wire = if contestant == Contestant::RouterGrpc { Wire::Grpc } else { Wire::Quic };
+            Contestant::RouterGrpc | Contestant::RouterQuic | Contestant::FlatGrpc | Contestant::FlatQuic => {
+                let wire = if contestant.wire() == Some("grpc") { Wire::Grpc } else { Wire::Quic };
                 Self::Router(router::Client::start(wire, credentials, at, calls).await?)
             }
             Contestant::RouterInPlace => Self::Router(router::Client::in_place(credentials, calls).await?),

@@ -29,6 +29,9 @@ pub(crate) enum Contestant {
     RouterGrpc,
     /// Our router in the caller's process, over QUIC.
     RouterQuic,
+    /// The same two, which are not told where nodes stand.
+    FlatGrpc,
+    FlatQuic,
     /// tonic's client and server, one calling the other in the same process.
     InProcess,
     /// The same with our router between, on the node that owns the space.
@@ -55,6 +58,8 @@ impl Contestant {
             Self::Quinn => "quinn",
             Self::RouterGrpc => "homing-grpc",
             Self::RouterQuic => "homing-quic",
+            Self::FlatGrpc => "homing-grpc-flat",
+            Self::FlatQuic => "homing-quic-flat",
             Self::InProcess => "in-process",
             Self::RouterInPlace => "homing-in-place",
             Self::Hop => "homing-node",
@@ -70,6 +75,8 @@ impl Contestant {
     pub(crate) const fn baseline(self) -> Self {
         match self {
             Self::Quinn | Self::RouterQuic => Self::Quinn,
+            Self::FlatGrpc => Self::RouterGrpc,
+            Self::FlatQuic => Self::RouterQuic,
             Self::InProcess | Self::RouterInPlace => Self::InProcess,
             Self::KvGrpc | Self::KvQuic => Self::TonicPlain,
             _ => Self::Tonic,
@@ -81,7 +88,12 @@ impl Contestant {
         match self {
             Self::Tcp | Self::Udp | Self::TonicPlain => "none",
             Self::InProcess | Self::RouterInPlace => "no wire",
-            Self::Tonic | Self::Quinn | Self::RouterGrpc | Self::RouterQuic => "mutual TLS 1.3",
+            Self::Tonic
+            | Self::Quinn
+            | Self::RouterGrpc
+            | Self::RouterQuic
+            | Self::FlatGrpc
+            | Self::FlatQuic => "mutual TLS 1.3",
             Self::KvGrpc | Self::KvQuic => "none up to the node, mutual TLS 1.3 between nodes",
             Self::Hop | Self::Envoy | Self::Haproxy | Self::Nginx => "TLS 1.3 up to it, none to the service",
         }
@@ -90,9 +102,26 @@ impl Contestant {
     /// The wire between nodes that it speaks, if it is ours.
     pub(crate) const fn wire(self) -> Option<&'static str> {
         match self {
-            Self::RouterGrpc | Self::KvGrpc => Some("grpc"),
-            Self::RouterQuic | Self::KvQuic => Some("quic"),
+            Self::RouterGrpc | Self::FlatGrpc | Self::KvGrpc => Some("grpc"),
+            Self::RouterQuic | Self::FlatQuic | Self::KvQuic => Some("quic"),
             _ => None,
+        }
+    }
+
+    /// Whether its router knows where nodes stand.
+    const fn is_flat(self) -> bool {
+        matches!(self, Self::FlatGrpc | Self::FlatQuic)
+    }
+
+    /// What serves as the `number`th of its owners.
+    const fn echo(self, scenario: &Scenario, number: usize) -> &'static str {
+        let far = scenario.far && number == 0;
+        match self {
+            Self::RouterGrpc | Self::FlatGrpc if far => "homing-grpc-far",
+            Self::RouterQuic | Self::FlatQuic if far => "homing-quic-far",
+            Self::FlatGrpc => Self::RouterGrpc.name(),
+            Self::FlatQuic => Self::RouterQuic.name(),
+            _ => self.name(),
         }
     }
 
@@ -137,7 +166,16 @@ pub(crate) struct Calls {
     pub(crate) pinned: bool,
     /// Whether the last of the owners owns them all, which the caller doesn't know yet.
     pub(crate) stale: bool,
+    /// Where the owners are far apart: the first is the primary of all spaces, the others are replicas.
+    pub(crate) far: Option<Far>,
     pub(crate) connections: usize,
+}
+
+/// Whether a caller knows that the primary is far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Far {
+    Known,
+    Untold,
 }
 
 /// What keeps a contestant from taking part.
@@ -174,10 +212,12 @@ impl Ready {
             | Contestant::Tonic
             | Contestant::Quinn
             | Contestant::RouterGrpc
-            | Contestant::RouterQuic => {
+            | Contestant::RouterQuic
+            | Contestant::FlatGrpc
+            | Contestant::FlatQuic => {
                 let mut all = Vec::new();
                 for number in 0..scenario.owners {
-                    let (process, at) = echo(contestant.name(), number).await?;
+                    let (process, at) = echo(contestant.echo(scenario, number), number).await?;
                     processes.push(process);
                     all.push(at);
                 }
@@ -211,7 +251,8 @@ impl Ready {
             }
         };
         let connections = scenario.connections.unwrap_or(ground.connections);
-        let calls = Calls { spaces: scenario.spaces, pinned: scenario.pinned, stale, connections };
+        let far = scenario.far.then_some(if contestant.is_flat() { Far::Untold } else { Far::Known });
+        let calls = Calls { spaces: scenario.spaces, pinned: scenario.pinned, stale, far, connections };
         let before = process::memory(std::process::id())?;
         let clients = Arc::new(Clients::connect(contestant, ground, &at, calls).await?);
         let clients_memory = process::memory(std::process::id())?.saturating_sub(before);

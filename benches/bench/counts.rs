@@ -113,7 +113,8 @@ pub(crate) fn run(
         let id = credentials::owner(0)?;
         let credentials = credentials::read(&ground.folder, &id)?;
         let at = serve::start(contestant.name(), &id, credentials, 1, None).await?;
-        let one = Calls { spaces: 1, pinned: false, stale: false, connections: ground.connections };
+        let one =
+            Calls { spaces: 1, pinned: false, stale: false, far: None, connections: ground.connections };
         let clients = Clients::connect(contestant, ground, &[at.parse()?], one).await?;
         let bytes = Bytes::from(vec![b'v'; PAYLOAD]);
         for turn in 0..calls {

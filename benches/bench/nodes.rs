@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use homing::routing_table::{Diff, Group};
 use homing::tls::Credentials;
 use homing::{
-    ClientLimits, Epoch, Limits, Locality, Member, Mounts, Node, NodeId, NodeOptions, Owners, PoolOptions,
-    RouterOptions, Service, Slot, SpaceKey, StaticAuthority, Wire,
+    ClientLimits, Epoch, Limits, Locality, Member, Mounts, Name, Node, NodeId, NodeOptions, Owners,
+    PoolOptions, Replica, ReplicaState, RouterOptions, Service, Slot, SpaceKey, StaticAuthority, Wire,
 };
 
 use crate::clients;
-use crate::contestants::Calls;
+use crate::contestants::{Calls, Far};
 use crate::credentials::{self, CALLER, node};
 
 /// Nobody calls the caller.
@@ -47,7 +47,16 @@ pub(crate) async fn caller(
     let pool = PoolOptions { connections: calls.connections, ..PoolOptions::default() };
     let members = owners.iter().enumerate();
     let members = members.map(|(number, at)| Ok(member(credentials::owner(number)?, &at.to_string(), wire)));
-    let members = members.collect::<Result<Vec<_>>>()?;
+    let mut members = members.collect::<Result<Vec<_>>>()?;
+    if let Some(far) = calls.far {
+        if far == Far::Known
+            && let Some(primary) = members.first_mut()
+        {
+            primary.locality.region = Some(Name::new("elsewhere").map_err(|error| anyhow!("{error}"))?);
+        }
+        let table = replicated(&members)?;
+        return start(&node(CALLER)?, wire, credentials, service, members, table, pool).await;
+    }
     let known = if calls.stale { &members[..1] } else { &members };
     let table = table(known, 1, if calls.pinned { calls.spaces } else { 0 })?;
     start(&node(CALLER)?, wire, credentials, service, members, table, pool).await
@@ -109,4 +118,14 @@ fn table(owners: &[Member], epoch: u64, pinned: usize) -> Result<Diff> {
     });
     let groups = groups.collect::<Result<Vec<_>>>()?;
     Diff::new(groups).map_err(|error| anyhow!("{error}"))
+}
+
+/// All slots, with the first of these as primary and the others as replicas.
+fn replicated(owners: &[Member]) -> Result<Diff> {
+    let mut ids = owners.iter().map(|owner| owner.id.clone());
+    let primary = ids.next().context("no owner")?;
+    let replicas = ids.map(|node| Replica { node, state: ReplicaState::InSync }).collect();
+    let owners = Owners::new(primary, replicas).map_err(|error| anyhow!("{error}"))?;
+    let group = Group { epoch: Epoch::new(1), owners, pins: BTreeMap::new() };
+    Diff::new(Slot::all().map(|slot| (slot, group.clone()))).map_err(|error| anyhow!("{error}"))
 }

@@ -13,6 +13,8 @@ pub(crate) struct Scenario {
     pub(crate) spaces: usize,
     /// Whether each space has an entry of its own in the caller's table.
     pub(crate) pinned: bool,
+    /// Whether the primary is far, and a replica near.
+    pub(crate) far: bool,
     /// Connections of each contestant to each owner, if it matters here.
     pub(crate) connections: Option<usize>,
     /// Bytes of a request, and of its answer.
@@ -63,6 +65,7 @@ const ONE_HOP: Scenario = Scenario {
     owners: 1,
     spaces: 1,
     pinned: false,
+    far: false,
     connections: None,
     payloads: &[SMALL],
     in_flight: &[64],
@@ -145,6 +148,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         owners: 2,
         spaces: STALE,
         in_flight: &[1],
+        ..ONE_HOP
+    },
+    Scenario {
+        name: "locality",
+        what: "reads with a primary that is a millisecond away and a replica near, by a router that knows where they stand or isn't told",
+        contestants: &[RouterGrpc, FlatGrpc, RouterQuic, FlatQuic],
+        owners: 2,
+        far: true,
+        in_flight: &[1, 16],
         ..ONE_HOP
     },
     Scenario {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use bytes::{Bytes, BytesMut};
@@ -60,8 +61,15 @@ pub(crate) async fn start(
             let service = Arc::new(HttpService::new(EchoService));
             node(nodes::owner(id, Wire::Grpc, credentials, service, epoch, moved).await?)
         }
+        "homing-grpc-far" => {
+            let service = Arc::new(Far(HttpService::new(EchoService)));
+            node(nodes::owner(id, Wire::Grpc, credentials, service, epoch, moved).await?)
+        }
         "homing-quic" => {
             node(nodes::owner(id, Wire::Quic, credentials, Arc::new(RawEcho), epoch, moved).await?)
+        }
+        "homing-quic-far" => {
+            node(nodes::owner(id, Wire::Quic, credentials, Arc::new(Far(RawEcho)), epoch, moved).await?)
         }
         _ => bail!("there is no echo called {kind}"),
     }
@@ -116,6 +124,21 @@ async fn udp(at: SocketAddr) -> Result<String> {
         }
     });
     Ok(at.to_string())
+}
+
+/// A service as one sees it that is far from it.
+struct Far<S>(S);
+
+/// How far: what two zones of a region are apart, there and back.
+const DISTANCE: Duration = Duration::from_millis(1);
+
+impl<S: Service> Service for Far<S> {
+    fn call(&self, granted: Granted) -> BoxFuture<'_, Result<http::Response<Body>, Declined>> {
+        Box::pin(async move {
+            tokio::time::sleep(DISTANCE).await;
+            self.0.call(granted).await
+        })
+    }
 }
 
 /// An echo without gRPC above it. Of what is longer than any echo it tells the length.

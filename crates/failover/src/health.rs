@@ -64,6 +64,13 @@ pub struct Started {
     at: Time,
 }
 
+impl Started {
+    /// Until now, the attempt had no connection; its request leaves now. How long that took says nothing of how long the peer takes to answer.
+    pub const fn sent(&mut self, now: Time) {
+        self.at = now;
+    }
+}
+
 impl Health {
     /// The health of a peer nobody has met.
     #[must_use]
@@ -171,6 +178,23 @@ mod tests {
         for access in Access::ALL {
             assert_eq!(Sign::of(None, access), Sign::Good);
         }
+    }
+
+    #[test]
+    fn how_long_a_dial_took_says_nothing_of_how_long_a_peer_takes() {
+        let rng = &mut StdRng::seed_from_u64(1);
+        let at = |ms| Time::ZERO + Duration::from_millis(ms);
+        let cost = |dial| {
+            let mut health = Health::new(BreakerLimits::default());
+            let mut started = health.start(at(0));
+            if dial > 0 {
+                started.sent(at(dial));
+            }
+            health.end(started, Sign::Good, at(dial + 2), rng);
+            health.standing(false, at(dial + 2)).cost
+        };
+        let costs = [0, 50].map(cost);
+        assert!((costs[0] - costs[1]).abs() < 1e-9, "{costs:?}");
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Router {
         let node = candidate.node;
         let slot = routed.space.key().slot();
         let believed = routed.believed;
-        let observed = self.observe(&node, &routed);
+        let mut observed = self.observe(&node, &routed);
         let started = Instant::now();
         let sending = if node == self.me {
             Err(Box::pin(Arc::clone(self).execute_in_place(routed, request, traceparent, deadline, reply_by)))
@@ -144,7 +144,7 @@ impl Router {
         async move {
             let reply = {
                 let sent = match sending {
-                    Ok(Ok(sending)) => sending.reply(reply_by).await.map(crossed),
+                    Ok(Ok(sending)) => sending.reply(reply_by, || observed.sent()).await.map(crossed),
                     Ok(Err(error)) => Err(error),
                     Err(executing) => Ok(executing.await),
                 };

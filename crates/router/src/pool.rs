@@ -148,7 +148,7 @@ impl Pool {
         reply_by: Instant,
     ) -> impl Future<Output = Result<Reply, SendError>> + Send + use<> {
         let sending = self.hand_over(node, lane, head, request, reply_by);
-        async move { sending.reply(reply_by).await }
+        async move { sending.reply(reply_by, || ()).await }
     }
 
     /// Hands a request to a connection, if one is open.
@@ -326,11 +326,15 @@ pub(crate) enum Sending {
 }
 
 impl Sending {
-    /// The reply, if its head comes by then.
-    pub(crate) async fn reply(self, reply_by: Instant) -> Result<Reply, SendError> {
+    /// The reply, if its head comes by then. `dialled` hears of it when the request leaves after a dial.
+    pub(crate) async fn reply(self, reply_by: Instant, dialled: impl FnOnce()) -> Result<Reply, SendError> {
         match self {
             Self::Sent(handed) => handed.reply(reply_by).await,
-            Self::Dials(dialling) => dialling.await?.reply(reply_by).await,
+            Self::Dials(dialling) => {
+                let handed = dialling.await?;
+                dialled();
+                handed.reply(reply_by).await
+            }
         }
     }
 }
@@ -534,8 +538,10 @@ mod tests {
         let head = Head { remaining: Some(10 * SECOND), reply_within: Some(4 * SECOND), ..Head::of(kind) };
         let request = http::Request::new(Body::empty());
         let reply_by = Instant::now() + 4 * SECOND;
-        pool.send(Arc::clone(&node), Lane::Payload, head, request, reply_by).await.unwrap_err();
-        assert_eq!(Instant::now(), reply_by);
+        let (began, mut dialled) = (Instant::now(), Duration::ZERO);
+        let sending = pool.hand_over(Arc::clone(&node), Lane::Payload, head, request, reply_by);
+        sending.reply(reply_by, || dialled = began.elapsed()).await.unwrap_err();
+        assert_eq!((Instant::now(), dialled), (reply_by, SECOND));
         let sent = &wire.sent.lock()[0];
         assert_eq!((sent.remaining, sent.reply_within), (Some(9 * SECOND), Some(3 * SECOND)));
     }

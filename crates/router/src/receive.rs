@@ -299,9 +299,9 @@ impl Router {
             return Reply::of(Outcome::Expired, LATE);
         }
         self.counters.forwarded.increment(1);
-        let observed = self.observe(&next.node, &routed);
+        let mut observed = self.observe(&next.node, &routed);
         let sent = match self.send_routed(&next.node, routed, request, traceparent, deadline, reply_by) {
-            Ok(sending) => sending.reply(reply_by).await.map(crossed),
+            Ok(sending) => sending.reply(reply_by, || observed.sent()).await.map(crossed),
             Err(error) => Err(error),
         };
         observed.ended(&sent);
