@@ -68,7 +68,10 @@ impl Clients {
                 }
                 Self::Bare(clients)
             }
-            Contestant::RouterGrpc | Contestant::RouterQuic | Contestant::FlatGrpc | Contestant::FlatQuic => {
+            Contestant::RouterGrpc
+            | Contestant::RouterQuic
+            | Contestant::UntoldGrpc
+            | Contestant::UntoldQuic => {
                 let wire = if contestant.wire() == Some("grpc") { Wire::Grpc } else { Wire::Quic };
                 Self::Router(router::Client::start(wire, credentials, at, calls).await?)
             }

@@ -30,8 +30,8 @@ pub(crate) enum Contestant {
     /// Our router in the caller's process, over QUIC.
     RouterQuic,
     /// The same two, which are not told where nodes stand.
-    FlatGrpc,
-    FlatQuic,
+    UntoldGrpc,
+    UntoldQuic,
     /// tonic's client and server, one calling the other in the same process.
     InProcess,
     /// The same with our router between, on the node that owns the space.
@@ -58,8 +58,8 @@ impl Contestant {
             Self::Quinn => "quinn",
             Self::RouterGrpc => "homing-grpc",
             Self::RouterQuic => "homing-quic",
-            Self::FlatGrpc => "homing-grpc-flat",
-            Self::FlatQuic => "homing-quic-flat",
+            Self::UntoldGrpc => "homing-grpc-untold",
+            Self::UntoldQuic => "homing-quic-untold",
             Self::InProcess => "in-process",
             Self::RouterInPlace => "homing-in-place",
             Self::Hop => "homing-node",
@@ -75,8 +75,8 @@ impl Contestant {
     pub(crate) const fn baseline(self) -> Self {
         match self {
             Self::Quinn | Self::RouterQuic => Self::Quinn,
-            Self::FlatGrpc => Self::RouterGrpc,
-            Self::FlatQuic => Self::RouterQuic,
+            Self::UntoldGrpc => Self::RouterGrpc,
+            Self::UntoldQuic => Self::RouterQuic,
             Self::InProcess | Self::RouterInPlace => Self::InProcess,
             Self::KvGrpc | Self::KvQuic => Self::TonicPlain,
             _ => Self::Tonic,
@@ -92,8 +92,8 @@ impl Contestant {
             | Self::Quinn
             | Self::RouterGrpc
             | Self::RouterQuic
-            | Self::FlatGrpc
-            | Self::FlatQuic => "mutual TLS 1.3",
+            | Self::UntoldGrpc
+            | Self::UntoldQuic => "mutual TLS 1.3",
             Self::KvGrpc | Self::KvQuic => "none up to the node, mutual TLS 1.3 between nodes",
             Self::Hop | Self::Envoy | Self::Haproxy | Self::Nginx => "TLS 1.3 up to it, none to the service",
         }
@@ -102,25 +102,25 @@ impl Contestant {
     /// The wire between nodes that it speaks, if it is ours.
     pub(crate) const fn wire(self) -> Option<&'static str> {
         match self {
-            Self::RouterGrpc | Self::FlatGrpc | Self::KvGrpc => Some("grpc"),
-            Self::RouterQuic | Self::FlatQuic | Self::KvQuic => Some("quic"),
+            Self::RouterGrpc | Self::UntoldGrpc | Self::KvGrpc => Some("grpc"),
+            Self::RouterQuic | Self::UntoldQuic | Self::KvQuic => Some("quic"),
             _ => None,
         }
     }
 
-    /// Whether its router knows where nodes stand.
-    const fn is_flat(self) -> bool {
-        matches!(self, Self::FlatGrpc | Self::FlatQuic)
+    /// Whether its router is not told where nodes stand.
+    const fn is_untold(self) -> bool {
+        matches!(self, Self::UntoldGrpc | Self::UntoldQuic)
     }
 
     /// What serves as the `number`th of its owners.
     const fn echo(self, scenario: &Scenario, number: usize) -> &'static str {
         let far = scenario.far && number == 0;
         match self {
-            Self::RouterGrpc | Self::FlatGrpc if far => "homing-grpc-far",
-            Self::RouterQuic | Self::FlatQuic if far => "homing-quic-far",
-            Self::FlatGrpc => Self::RouterGrpc.name(),
-            Self::FlatQuic => Self::RouterQuic.name(),
+            Self::RouterGrpc | Self::UntoldGrpc if far => "homing-grpc-far",
+            Self::RouterQuic | Self::UntoldQuic if far => "homing-quic-far",
+            Self::UntoldGrpc => Self::RouterGrpc.name(),
+            Self::UntoldQuic => Self::RouterQuic.name(),
             _ => self.name(),
         }
     }
@@ -167,14 +167,14 @@ pub(crate) struct Calls {
     /// Whether the last of the owners owns them all, which the caller doesn't know yet.
     pub(crate) stale: bool,
     /// Where the owners are far apart: the first is the primary of all spaces, the others are replicas.
-    pub(crate) far: Option<Far>,
+    pub(crate) far: Option<Distance>,
     pub(crate) connections: usize,
 }
 
-/// Whether a caller knows that the primary is far.
+/// Whether a caller is told that the primary is far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Far {
-    Known,
+pub(crate) enum Distance {
+    Told,
     Untold,
 }
 
@@ -213,8 +213,8 @@ impl Ready {
             | Contestant::Quinn
             | Contestant::RouterGrpc
             | Contestant::RouterQuic
-            | Contestant::FlatGrpc
-            | Contestant::FlatQuic => {
+            | Contestant::UntoldGrpc
+            | Contestant::UntoldQuic => {
                 let mut all = Vec::new();
                 for number in 0..scenario.owners {
                     let (process, at) = echo(contestant.echo(scenario, number), number).await?;
@@ -251,7 +251,8 @@ impl Ready {
             }
         };
         let connections = scenario.connections.unwrap_or(ground.connections);
-        let far = scenario.far.then_some(if contestant.is_flat() { Far::Untold } else { Far::Known });
+        let far =
+            scenario.far.then_some(if contestant.is_untold() { Distance::Untold } else { Distance::Told });
         let calls = Calls { spaces: scenario.spaces, pinned: scenario.pinned, stale, far, connections };
         let before = process::memory(std::process::id())?;
         let clients = Arc::new(Clients::connect(contestant, ground, &at, calls).await?);

@@ -13,7 +13,7 @@ use homing::{
 };
 
 use crate::clients;
-use crate::contestants::{Calls, Far};
+use crate::contestants::{Calls, Distance};
 use crate::credentials::{self, CALLER, node};
 
 /// Nobody calls the caller.
@@ -36,7 +36,8 @@ pub(crate) async fn owner(
     start(id, wire, credentials, service, members, table, PoolOptions::default()).await
 }
 
-/// The node whose calls go to these owners, each of which has as many slots; or to the first, where the caller's table is stale.
+/// The node whose calls go to these owners, each of which has as many slots; or to the first, where the caller's table is stale; or to any, where the first is
+/// the primary and far.
 pub(crate) async fn caller(
     wire: Wire,
     credentials: Arc<Credentials>,
@@ -48,17 +49,20 @@ pub(crate) async fn caller(
     let members = owners.iter().enumerate();
     let members = members.map(|(number, at)| Ok(member(credentials::owner(number)?, &at.to_string(), wire)));
     let mut members = members.collect::<Result<Vec<_>>>()?;
-    if let Some(far) = calls.far {
-        if far == Far::Known
-            && let Some(primary) = members.first_mut()
-        {
-            primary.locality.region = Some(Name::new("elsewhere").map_err(|error| anyhow!("{error}"))?);
+    let table = match calls.far {
+        Some(distance) => {
+            if distance == Distance::Told
+                && let Some(primary) = members.first_mut()
+            {
+                primary.locality.zone = Some(Name::new("elsewhere").map_err(|error| anyhow!("{error}"))?);
+            }
+            replicated(&members)?
         }
-        let table = replicated(&members)?;
-        return start(&node(CALLER)?, wire, credentials, service, members, table, pool).await;
-    }
-    let known = if calls.stale { &members[..1] } else { &members };
-    let table = table(known, 1, if calls.pinned { calls.spaces } else { 0 })?;
+        None => {
+            let known = if calls.stale { &members[..1] } else { &members };
+            table(known, 1, if calls.pinned { calls.spaces } else { 0 })?
+        }
+    };
     start(&node(CALLER)?, wire, credentials, service, members, table, pool).await
 }
 
@@ -120,7 +124,7 @@ fn table(owners: &[Member], epoch: u64, pinned: usize) -> Result<Diff> {
     Diff::new(groups).map_err(|error| anyhow!("{error}"))
 }
 
-/// All slots, with the first of these as primary and the others as replicas.
+/// All slots, with the first of these as primary and the others as replicas. That is what the caller knows; each of these executes whatever reaches it.
 fn replicated(owners: &[Member]) -> Result<Diff> {
     let mut ids = owners.iter().map(|owner| owner.id.clone());
     let primary = ids.next().context("no owner")?;

@@ -38,7 +38,7 @@ fn or_none(figure: Option<f64>, digits: usize) -> String {
 /// One row, as it is told while the run goes on.
 pub(crate) fn told(row: &Row) -> String {
     let mut line = format!(
-        "    {:<15} p50 {:>8} µs, p99 {:>9}, {:>8} calls/s, {:>6} CPU µs a call, {:>5.0} MB",
+        "    {:<18} p50 {:>8} µs, p99 {:>9}, {:>8} calls/s, {:>6} CPU µs a call, {:>5.0} MB",
         row.contestant,
         or_none(row.p50_us, 1),
         or_none(row.p99_us, 1),

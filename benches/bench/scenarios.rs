@@ -152,8 +152,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "locality",
-        what: "reads with a primary that is a millisecond away and a replica near, by a router that knows where they stand or isn't told",
-        contestants: &[RouterGrpc, FlatGrpc, RouterQuic, FlatQuic],
+        what: "a read whose primary is 1 to 2 ms away and whose replica is near, by a router that is told where they stand, and by one that is not",
+        contestants: &[RouterGrpc, UntoldGrpc, RouterQuic, UntoldQuic],
         owners: 2,
         far: true,
         in_flight: &[1, 16],

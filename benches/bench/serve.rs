@@ -126,10 +126,10 @@ async fn udp(at: SocketAddr) -> Result<String> {
     Ok(at.to_string())
 }
 
-/// A service as one sees it that is far from it.
+/// A service that answers late, as if it were far; its connections are dialled as if it were near.
 struct Far<S>(S);
 
-/// How far: what two zones of a region are apart, there and back.
+/// How far, there and back: about what two zones of a region are apart. It is one to two milliseconds, since tokio's timer rounds up.
 const DISTANCE: Duration = Duration::from_millis(1);
 
 impl<S: Service> Service for Far<S> {

@@ -21,23 +21,21 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Takes what a caller says off its headers.
 pub(crate) fn read(headers: &mut HeaderMap, now: Instant) -> Result<Call, HeadError> {
+    let (grpc_timeout, is_grpc_retry) = (grpc_timeout(headers)?, is_grpc_retry(headers)?);
+    let traceparent = headers::read_traceparent(headers);
     let said = Said::of(headers);
-    let (timeout, attempt) = (said.timeout()?, said.attempt()?);
-    let mut call = Call {
+    let by = |time: Duration| now + time.min(MAX_TIMEOUT);
+    let call = Call {
         space: said.required_space()?,
         access: said.access()?,
-        deadline: None,
-        reply_by: said.reply_within()?.map(|within| now + within.min(MAX_TIMEOUT)),
+        deadline: said.timeout()?.or(grpc_timeout).map(by),
+        reply_by: said.reply_within()?.map(by),
         idempotency_key: said.idempotency_key()?,
         max_age: said.max_age()?,
-        retry: attempt > 1,
-        traceparent: None,
+        retry: said.attempt()? > 1 || is_grpc_retry,
+        traceparent,
     };
     headers::strip(headers);
-    let timeout = timeout.or(grpc_timeout(headers)?);
-    call.deadline = timeout.map(|timeout| now + timeout.min(MAX_TIMEOUT));
-    call.retry |= is_grpc_retry(headers)?;
-    call.traceparent = headers::read_traceparent(headers);
     hop_by_hop::strip(headers);
     Ok(call)
 }

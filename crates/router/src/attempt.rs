@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use homing_failover::{Candidate, Origin};
 use homing_transport::Body;
 use homing_transport::{
@@ -47,7 +48,7 @@ pub(crate) struct Ended {
     pub(crate) reply: Reply,
     /// Whether this node now knows more than it did when the attempt began.
     pub(crate) taught: bool,
-    /// From its beginning to the reply's head.
+    /// From when the request was handed over to the reply's head.
     pub(crate) took: Duration,
 }
 
@@ -126,8 +127,7 @@ impl Router {
         Box::pin(attempting.instrument(span))
     }
 
-    /// What can be done at once is done when this is called: a future that holds a request beside what becomes of it holds it twice, and
-    /// one is made for each attempt.
+    /// What can be done at once is done when this is called (docs/ARCHITECTURE.md).
     fn attempt(self: &Arc<Self>, attempt: Attempt, span: Span) -> impl Future<Output = Ended> + Send + use<> {
         let Attempt { candidate, routed, request, traceparent, deadline, reply_by, .. } = attempt;
         let router = Arc::clone(self);
@@ -135,23 +135,34 @@ impl Router {
         let slot = routed.space.key().slot();
         let believed = routed.believed;
         let mut observed = self.observe(&node, &routed);
-        let started = Instant::now();
+        let mut handed_over = Instant::now();
         let sending = if node == self.me {
-            Err(Box::pin(Arc::clone(self).execute_in_place(routed, request, traceparent, deadline, reply_by)))
+            Either::Left(Box::pin(Arc::clone(self).execute_in_place(
+                routed,
+                request,
+                traceparent,
+                deadline,
+                reply_by,
+            )))
         } else {
-            Ok(self.send_routed(&node, routed, request, traceparent, deadline, reply_by))
+            Either::Right(self.send_routed(&node, routed, request, traceparent, deadline, reply_by))
         };
         async move {
             let reply = {
                 let sent = match sending {
-                    Ok(Ok(sending)) => sending.reply(reply_by, || observed.sent()).await.map(crossed),
-                    Ok(Err(error)) => Err(error),
-                    Err(executing) => Ok(executing.await),
+                    Either::Left(executing) => Ok(executing.await),
+                    Either::Right(sending) => {
+                        let dialled = || {
+                            observed.sent();
+                            handed_over = Instant::now();
+                        };
+                        routed_reply(sending, reply_by, dialled).await
+                    }
                 };
                 observed.ended(&sent);
                 sent.unwrap_or_else(outcome_of)
             };
-            let took = started.elapsed();
+            let took = handed_over.elapsed();
             router.counters.attempted(reply.head.outcome);
             if let Some(pull) = router.learn_from_reply(&node, slot, &reply.head) {
                 let _ = tokio::time::timeout_at(reply_by, pull).await;
@@ -178,7 +189,7 @@ impl Router {
         executed.unwrap_or_else(|_| Reply::of(Outcome::MaybeSent, LATE))
     }
 
-    /// Sends a routed request one hop further. The reply's head must come by `reply_by`, its body by `deadline`, and has then [`crossed`].
+    /// Sends a routed request one hop further. The reply's head must come by `reply_by`, its body by `deadline`; [`routed_reply`] waits for it.
     pub(crate) fn send_routed(
         &self,
         to: &NodeId,
@@ -201,10 +212,15 @@ impl Router {
     }
 }
 
-/// A reply that has crossed between nodes once more.
-pub(crate) fn crossed(mut reply: Reply) -> Reply {
+/// The reply to a routed request, which has crossed between nodes once more.
+pub(crate) async fn routed_reply(
+    sending: Result<Sending, SendError>,
+    reply_by: Instant,
+    dialled: impl FnOnce(),
+) -> Result<Reply, SendError> {
+    let mut reply = sending?.reply(reply_by, dialled).await?;
     reply.head.hops = reply.head.hops.saturating_add(1);
-    reply
+    Ok(reply)
 }
 
 /// What an attempt without a reply means for routing.

@@ -2,10 +2,12 @@
 //!
 //! What to do next is decided by `homing_failover::Call`, which is pure; this drives it.
 
+use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use homing_failover::{Action, Candidate, Origin, Report, Terms, Verdict};
 use homing_transport::{Body, Reply, ReplyHead, Routed};
 use homing_types::{Access, Epoch, IdempotencyKey, NodeId, Outcome, Space, SpaceKey};
@@ -60,7 +62,8 @@ pub struct Answer {
 }
 
 impl Router {
-    /// Brings a request to a node that owns its space and returns its answer.
+    /// Brings a request to a node that owns its space and returns its answer. The call begins when this is called, not when it is awaited: from then on it
+    /// has its place among the requests under way, and its deadline runs.
     ///
     /// # Errors
     /// [`CallError`] with all that was tried, at the latest when the deadline passes.
@@ -87,10 +90,10 @@ impl Router {
         let reply_by = call.reply_by.unwrap_or(deadline).min(deadline);
         let times = Times { started, deadline, reply_by };
         let [has, within] = [deadline, reply_by].map(|end| end.saturating_duration_since(started));
-        // What can be done at once is: a future that holds a request beside what becomes of it holds it twice, and one is made for each call.
+        // What can be done at once is done now (docs/ARCHITECTURE.md).
         let entered = match self.admit_now(Origin::Client, has) {
-            Some(place) => Ok((Ok(place), self.driven(call, gathered(request), times))),
-            None => Err(Box::pin(async move {
+            Some(place) => Either::Left(ready((Ok(place), self.driven(call, gathered(request), times)))),
+            None => Either::Right(Box::pin(async move {
                 let place = self.admit(Origin::Client, has, within).await;
                 let request = if place.is_ok() { gathered(request) } else { request };
                 (place, self.driven(call, request, times))
@@ -100,10 +103,7 @@ impl Router {
         Box::pin({
             let span = span.clone();
             async move {
-                let (place, driven) = match entered {
-                    Ok(entered) => entered,
-                    Err(entering) => entering.await,
-                };
+                let (place, driven) = entered.await;
                 self.run(place, driven, span).await
             }
         })
@@ -249,16 +249,21 @@ impl Router {
             driven.plan.give_up(self.me.clone(), Outcome::NotSent, reason, self.now());
             return None;
         };
+        let watched = driven.plan.may_be_sent_again() && !believed.is_zero();
+        // The body may have been waited for meanwhile.
+        if watched && self.epoch(slot) > believed && self.is_overtaken(driven, [&attempt.candidate]) {
+            driven.plan.overtaken(attempt.candidate.node, OVERTAKEN.to_owned(), self.now());
+            return None;
+        }
         let mut under_way = UnderWay::new(self, attempt);
         let mut hedge_at = hedge_after.map(|after| Instant::now() + after);
         let mut hedge = None;
-        let watched = driven.plan.may_be_sent_again() && !believed.is_zero();
         while !under_way.is_empty() {
             let mut changed = pin!(self.changes.next(slot));
             if watched {
                 // What changed before this is seen below, and the bell rings for what changes after it.
                 changed.as_mut().enable();
-                if self.epoch(slot) > believed && self.are_overtaken(driven, &under_way) {
+                if self.epoch(slot) > believed && self.is_overtaken(driven, under_way.candidates()) {
                     self.overtake(driven, under_way);
                     return None;
                 }
@@ -342,10 +347,14 @@ impl Router {
         None
     }
 
-    /// Whether all attempts under way wait on nodes that own the space no more, as this node has learned meanwhile.
-    fn are_overtaken(self: &Arc<Self>, driven: &Driven, under_way: &UnderWay) -> bool {
+    /// Whether none of these nodes owns the space any more, as this node has learned meanwhile.
+    fn is_overtaken<'a>(
+        self: &Arc<Self>,
+        driven: &Driven,
+        tried: impl IntoIterator<Item = &'a Candidate>,
+    ) -> bool {
         let plan = self.plan(driven.key, driven.call.access);
-        under_way.candidates().all(|candidate| {
+        tried.into_iter().all(|candidate| {
             let now = plan.iter().find(|planned| planned.candidate.node == candidate.node);
             now.is_none_or(|now| now.candidate.relay && !candidate.relay)
         })

@@ -89,8 +89,8 @@ impl Router {
         if diff.is_empty() { Bytes::new() } else { diff.into_bytes().into() }
     }
 
-    /// Learns from a reply of `from`, before anything else is decided. Returns what should be waited for, if the reply names an epoch that it
-    /// doesn't bring: an answer needn't wait for what only helps the next call.
+    /// Learns from a reply of `from`, before anything else is decided. Returns the pull to wait for, if that peer is no owner and names a newer epoch than
+    /// it brings; an answer needn't wait for what only helps the next call.
     pub(crate) fn learn_from_reply(
         self: &Arc<Self>,
         from: &NodeId,

@@ -135,7 +135,7 @@ impl Pool {
     }
 
     /// Sends one request to a node, over a connection that is open or is dialled now, and waits until `reply_by`
-    /// for the head of its reply. Over one that is open it leaves when this is called.
+    /// for the head of its reply. To one that is open it is handed over when this is called.
     ///
     /// # Errors
     /// [`SendError`] says whether the request may have been executed.
@@ -176,18 +176,13 @@ impl Pool {
         mut head: Head,
         request: http::Request<Body>,
         reply_by: Instant,
-    ) -> Result<Handed, SendError> {
+    ) -> Result<Waiting, SendError> {
         let began = Instant::now();
         // A dial leaves time for another candidate: until it has ended, nothing was sent.
         let patience = reply_by.saturating_duration_since(began) / 2;
         let dialled = tokio::time::timeout(patience, self.dial(&node, lane)).await;
-        let pooled = match dialled.map_err(|_| dial_timed_out(&node))? {
-            Some(dialled) => dialled?,
-            None => {
-                let message = format!("{} ({}): the dial was given up", node.id, node.address);
-                return Err(SendError::not_sent(SendErrorKind::Unreachable, message));
-            }
-        };
+        let dialled = dialled.map_err(|_| dial_timed_out(&node))?;
+        let pooled = dialled.unwrap_or_else(|| Err(dial_given_up(&node)))?;
         head.count_down(began.elapsed());
         Ok(self.begin(node, lane, pooled, head, request))
     }
@@ -199,12 +194,13 @@ impl Pool {
         pooled: Arc<Pooled>,
         head: Head,
         request: http::Request<Body>,
-    ) -> Handed {
+    ) -> Waiting {
         if let Some(wire) = self.wires.get(node.wire.as_str()) {
             wire.counters.sent.increment(1);
         }
+        pooled.waiting.fetch_add(1, Ordering::Relaxed);
         let reply = pooled.connection.send(head, request);
-        Handed { waiting: Waiting::new(Arc::clone(self), node, lane, pooled), reply }
+        Waiting { pool: Arc::clone(self), node, lane, pooled, since: Instant::now(), over: false, reply }
     }
 
     /// A connection on which nothing moves, though it stands, is replaced as soon as another stands. Until then it goes on:
@@ -321,68 +317,56 @@ impl Pool {
 
 /// A request on its way. Dropping it gives it up.
 pub(crate) enum Sending {
-    Sent(Handed),
-    Dials(BoxFuture<'static, Result<Handed, SendError>>),
+    Sent(Waiting),
+    Dials(BoxFuture<'static, Result<Waiting, SendError>>),
 }
 
 impl Sending {
-    /// The reply, if its head comes by then. `dialled` hears of it when the request leaves after a dial.
+    /// The reply, if its head comes by then. `dialled` hears of it when the request is handed over after a dial.
     pub(crate) async fn reply(self, reply_by: Instant, dialled: impl FnOnce()) -> Result<Reply, SendError> {
-        match self {
-            Self::Sent(handed) => handed.reply(reply_by).await,
+        let waiting = match self {
+            Self::Sent(waiting) => waiting,
             Self::Dials(dialling) => {
-                let handed = dialling.await?;
+                let waiting = dialling.await?;
                 dialled();
-                handed.reply(reply_by).await
+                waiting
             }
-        }
-    }
-}
-
-/// A request that was handed to a connection.
-pub(crate) struct Handed {
-    waiting: Waiting,
-    reply: BoxFuture<'static, Result<Reply, SendError>>,
-}
-
-impl Handed {
-    async fn reply(self, reply_by: Instant) -> Result<Reply, SendError> {
-        let Self { mut waiting, reply } = self;
-        let result = tokio::time::timeout_at(reply_by, reply).await;
-        let result = result.unwrap_or_else(|_| Err(reply_timed_out(&waiting.node)));
-        waiting.over = !matches!(&result, Err(error) if error.kind == SendErrorKind::Deadline);
-        match &result {
-            Ok(_) => waiting.pooled.unanswered.store(0, Ordering::Relaxed),
-            Err(error)
-                if matches!(error.kind, SendErrorKind::Lost | SendErrorKind::Unreachable)
-                    && !waiting.pooled.connection.is_open() =>
-            {
-                waiting.pool.suspect(&waiting.node.id);
-            }
-            Err(_) => {}
-        }
-        result
+        };
+        waiting.reply(reply_by).await
     }
 }
 
 /// An attempt that waits for its reply. One that ends without any, given up or timed out, speaks against its connection, if
 /// it had a fair time.
-struct Waiting {
+pub(crate) struct Waiting {
     pool: Arc<Pool>,
     node: Arc<Node>,
     lane: Lane,
     pooled: Arc<Pooled>,
     since: Instant,
     over: bool,
+    reply: BoxFuture<'static, Result<Reply, SendError>>,
 }
 
 /// What a connection that works answers within, unless the service is slow: callers may be in more of a hurry.
 const FAIR_TIME: Duration = Duration::from_millis(500);
 
 impl Waiting {
-    fn new(pool: Arc<Pool>, node: Arc<Node>, lane: Lane, pooled: Arc<Pooled>) -> Self {
-        pooled.waiting.fetch_add(1, Ordering::Relaxed);
-        Self { pool, node, lane, pooled, since: Instant::now(), over: false }
+    async fn reply(mut self, reply_by: Instant) -> Result<Reply, SendError> {
+        let result = tokio::time::timeout_at(reply_by, &mut self.reply).await;
+        let result = result.unwrap_or_else(|_| Err(reply_timed_out(&self.node)));
+        self.over = !matches!(&result, Err(error) if error.kind == SendErrorKind::Deadline);
+        match &result {
+            Ok(_) => self.pooled.unanswered.store(0, Ordering::Relaxed),
+            Err(error)
+                if matches!(error.kind, SendErrorKind::Lost | SendErrorKind::Unreachable)
+                    && !self.pooled.connection.is_open() =>
+            {
+                self.pool.suspect(&self.node.id);
+            }
+            Err(_) => {}
+        }
+        result
     }
 }
 
@@ -399,6 +383,13 @@ fn reply_timed_out(node: &Node) -> SendError {
     SendError::maybe_sent(
         SendErrorKind::Deadline,
         format!("{} ({}): no reply within the attempt's time", node.id, node.address),
+    )
+}
+
+fn dial_given_up(node: &Node) -> SendError {
+    SendError::not_sent(
+        SendErrorKind::Unreachable,
+        format!("{} ({}): the dial was given up", node.id, node.address),
     )
 }
 

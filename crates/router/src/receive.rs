@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use homing_failover::Origin;
-use homing_routing_table::{self as table, Decision, Known, Pull, receive};
+use homing_routing_table::{Decision, Known, Pull, Received, receive};
 use homing_transport::wire::headers::{self, ATTEMPT, TRACEPARENT};
 use homing_transport::{Body, BoxFuture, Handler, Head, Kind, Reply, ReplyHead, Routed};
 use homing_types::{Epoch, Execution, Grant, NodeId, Outcome, Role, SpaceKey, Twin};
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use crate::attempt::{crossed, outcome_of};
+use crate::attempt::{outcome_of, routed_reply};
 use crate::router::Router;
 use crate::service::{Declined, Granted};
 
@@ -36,11 +36,11 @@ pub(crate) struct Arrived {
 
 struct Receiver(Arc<Router>);
 
-/// What becomes of a request that was received.
-enum Received<H, E> {
+/// How a request that was received is answered.
+enum Answering<H, E> {
     Here(H),
     Elsewhere(Pin<Box<E>>),
-    Answered(Box<Reply>),
+    Now(Box<Reply>),
 }
 
 impl Handler for Receiver {
@@ -86,21 +86,21 @@ impl Router {
     ) -> impl Future<Output = Reply> + Send + use<'_> {
         let key = arrived.routed.space.key();
         let believed = arrived.routed.believed;
-        let received = match self.learn_from_request(key, &arrived.routed) {
-            Err(reply) => Received::Answered(reply),
+        let answering = match self.learn_from_request(key, &arrived.routed) {
+            Err(reply) => Answering::Now(reply),
             Ok(shown) => match self.decide(key, &arrived.routed, shown, Pull::NotTried) {
                 // These are seldom, and large: what is executed here need not have room for them.
                 Decision::Pull | Decision::Forward { .. } => {
-                    Received::Elsewhere(Box::pin(self.receive_elsewhere(from, key, arrived, request, shown)))
+                    Answering::Elsewhere(Box::pin(self.receive_elsewhere(from, key, arrived, request, shown)))
                 }
-                decision => Received::Here(self.answer(decision, key, arrived, request)),
+                decision => Answering::Here(self.answer(decision, key, arrived, request)),
             },
         };
         async move {
-            let reply = match received {
-                Received::Here(answering) => answering.await,
-                Received::Elsewhere(answering) => answering.await,
-                Received::Answered(reply) => return *reply,
+            let reply = match answering {
+                Answering::Here(answering) => answering.await,
+                Answering::Elsewhere(answering) => answering.await,
+                Answering::Now(reply) => return *reply,
             };
             self.teach(reply, key, believed)
         }
@@ -155,7 +155,7 @@ impl Router {
         let lookup = table.lookup(key);
         let known =
             Known { me: &self.me, lookup: lookup.as_ref(), closed: &|role| self.gate.closed(key, role) };
-        let received = table::Received {
+        let received = Received {
             believed: routed.believed,
             access: routed.access,
             hops_left: routed.hops_left,
@@ -217,8 +217,7 @@ impl Router {
         }))
     }
 
-    /// What can be done at once is done when this is called, and not when it is awaited: a future that holds a request beside what becomes
-    /// of it holds it twice, and one is made for each request.
+    /// What can be done at once is done when this is called (docs/ARCHITECTURE.md).
     fn execute(
         &self,
         grant: Grant,
@@ -300,10 +299,8 @@ impl Router {
         }
         self.counters.forwarded.increment(1);
         let mut observed = self.observe(&next.node, &routed);
-        let sent = match self.send_routed(&next.node, routed, request, traceparent, deadline, reply_by) {
-            Ok(sending) => sending.reply(reply_by, || observed.sent()).await.map(crossed),
-            Err(error) => Err(error),
-        };
+        let sending = self.send_routed(&next.node, routed, request, traceparent, deadline, reply_by);
+        let sent = routed_reply(sending, reply_by, || observed.sent()).await;
         observed.ended(&sent);
         let (mut reply, who) = match sent {
             Ok(reply) => (reply, Some(&next.node)),

@@ -128,7 +128,6 @@ impl Observed {
         self.end(|_, _, _| sign, why);
     }
 
-    /// Nothing came while it was waited for, which says something only if that was long enough.
     /// The request leaves now, over a connection that had to be dialled first.
     pub(crate) fn sent(&mut self) {
         if let Some(started) = &mut self.started {
@@ -136,6 +135,7 @@ impl Observed {
         }
     }
 
+    /// Nothing came while it was waited for, which says something only if that was long enough.
     fn end_silent(&mut self, why: &str) {
         let longest = self.router.options.call.attempt_timeout;
         self.end(|health, started, now| health.silence(started, longest, now), why);

@@ -149,8 +149,7 @@ impl Link {
 }
 
 impl Connection for GrpcConnection {
-    /// What can be done at once is done here: a future that holds a request beside what becomes of it holds it twice, and one is
-    /// made for each request.
+    /// What can be done at once is done when this is called (docs/ARCHITECTURE.md).
     fn send(
         &self,
         mut head: Head,

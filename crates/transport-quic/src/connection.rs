@@ -71,8 +71,7 @@ impl QuicConnection {
 }
 
 impl Connection for QuicConnection {
-    /// What can be done at once is done here: a future that holds a request beside what becomes of it holds it twice, and one is
-    /// made for each request.
+    /// What can be done at once is done when this is called (docs/ARCHITECTURE.md).
     fn send(
         &self,
         mut head: Head,

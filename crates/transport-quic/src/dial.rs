@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::config::{self, QuicError};
 use crate::connection::QuicConnection;
 use crate::frame::Frame;
-use crate::runtime::{Gathering, connected};
+use crate::runtime::{Deferring, counted};
 use crate::stream::{Code, ReceiveError, Receiver, explain};
 use crate::{probe, socket};
 
@@ -35,7 +35,7 @@ impl QuicTransport {
     pub fn new(bind: SocketAddr, credentials: Arc<Credentials>, limits: Limits) -> Result<Self, QuicError> {
         let config = config::client(&credentials, &limits)?;
         let socket = socket::bind(bind).map_err(|source| QuicError::Bind { address: bind, source })?;
-        let runtime = Arc::new(Gathering);
+        let runtime = Arc::new(Deferring);
         let endpoint =
             Endpoint::new(EndpointConfig::default(), None, socket, runtime).map_err(QuicError::Socket)?;
         Ok(Self { endpoint, config, credentials, limits })
@@ -59,7 +59,7 @@ impl QuicTransport {
     async fn connect(&self, peer: &Peer, address: SocketAddr) -> Result<QuicConnection, SendError> {
         let name = self.credentials.server_name(&peer.node).map_err(|error| stranger(peer, error))?;
         let make = || self.endpoint.connect_with(self.config.clone(), address, &name.to_str());
-        let (connecting, handed) = connected(make);
+        let (connecting, handed) = counted(make);
         let connecting = connecting.map_err(|error| unreachable(peer, &error.to_string()))?;
         let connection = tokio::select! {
             connected = connecting => connected.map_err(|error| refusal(peer, &error))?,

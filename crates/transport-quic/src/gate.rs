@@ -15,7 +15,7 @@ pub(crate) struct Gate {
 }
 
 const CLOSED: usize = 1;
-const EXCHANGE: usize = 2;
+const PASS: usize = 2;
 
 /// One exchange inside. Dropping it, and all its clones, leaves.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Pass(Arc<Gate>);
 impl Clone for Pass {
     fn clone(&self) -> Self {
         // It is inside, whether the gate is open or not.
-        self.0.state.fetch_add(EXCHANGE, Ordering::Relaxed);
+        self.0.state.fetch_add(PASS, Ordering::Relaxed);
         Self(Arc::clone(&self.0))
     }
 }
@@ -36,7 +36,7 @@ impl Gate {
 
     /// Lets an exchange in, if the gate is open.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Pass> {
-        let enter = |state: usize| (state & CLOSED == 0).then_some(state + EXCHANGE);
+        let enter = |state: usize| (state & CLOSED == 0).then_some(state + PASS);
         let entered = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter);
         entered.is_ok().then(|| Pass(Arc::clone(self)))
     }
@@ -53,7 +53,7 @@ impl Gate {
 
     /// Whether there is no exchange inside.
     pub(crate) fn is_empty(&self) -> bool {
-        self.state() < EXCHANGE
+        self.state() < PASS
     }
 
     /// Ends when the gate is closed.
@@ -85,7 +85,7 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if self.0.state.fetch_sub(EXCHANGE, Ordering::AcqRel) == EXCHANGE + CLOSED {
+        if self.0.state.fetch_sub(PASS, Ordering::AcqRel) == PASS + CLOSED {
             self.0.changed.notify_waiters();
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::{self, QuicError};
-use crate::runtime::Gathering;
+use crate::runtime::Deferring;
 use crate::stream::Code;
 use crate::{session, socket};
 
@@ -61,7 +61,7 @@ impl QuicListener {
         let socket = socket::bind(address).map_err(|source| QuicError::Bind { address, source })?;
         let server = config::server(&credentials, &limits)?;
         let address = socket.local_addr().map_err(QuicError::Socket)?;
-        let runtime = Arc::new(Gathering);
+        let runtime = Arc::new(Deferring);
         let endpoint = Endpoint::new(config::endpoint(&credentials), Some(server), socket, runtime)
             .map_err(QuicError::Socket)?;
 

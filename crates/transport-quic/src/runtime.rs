@@ -11,9 +11,9 @@ use std::time::Instant;
 use homing_transport::{Deferred, Handed};
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 
-/// tokio, under which a connection made by [`connected`] runs as [`Deferred`] says.
+/// tokio, under which a connection made by [`counted`] runs as [`Deferred`] says.
 #[derive(Debug)]
-pub(crate) struct Gathering;
+pub(crate) struct Deferring;
 
 thread_local! {
     /// What is handed to the connection that is being made on this thread.
@@ -21,7 +21,7 @@ thread_local! {
 }
 
 /// Makes a connection, whose task quinn spawns meanwhile. What is handed to it is to be counted.
-pub(crate) fn connected<T>(make: impl FnOnce() -> T) -> (T, Handed) {
+pub(crate) fn counted<T>(make: impl FnOnce() -> T) -> (T, Handed) {
     let handed = Handed::default();
     HANDED.set(Some(handed.clone()));
     let made = make();
@@ -29,7 +29,7 @@ pub(crate) fn connected<T>(make: impl FnOnce() -> T) -> (T, Handed) {
     (made, handed)
 }
 
-impl Runtime for Gathering {
+impl Runtime for Deferring {
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
         TokioRuntime.new_timer(at)
     }

@@ -20,7 +20,7 @@ use crate::config::max_block;
 use crate::dial::node_of;
 use crate::frame::{Batch, Frame};
 use crate::listen::{Host, Phase};
-use crate::runtime::connected;
+use crate::runtime::counted;
 use crate::stream::{Code, ReceiveError, Receiver, Sender};
 
 /// Runs one connection from its handshake to its end. What it started ends with it.
@@ -69,7 +69,7 @@ enum Unwelcome {
 
 impl Session {
     async fn welcome(host: Arc<Host>, incoming: quinn::Incoming) -> Result<Self, Unwelcome> {
-        let (connecting, handed) = connected(|| incoming.accept());
+        let (connecting, handed) = counted(|| incoming.accept());
         let connection = connecting?.await?;
         let node = node_of(&host.credentials, &connection)
             .inspect_err(|error| connection.close(Code::Stranger.into(), error.to_string().as_bytes()))?;

@@ -135,8 +135,7 @@ impl Outgoing {
 
 /// Lets the handler answer one request within the limits and the deadline of its head.
 ///
-/// What can be done at once is done when this is called, and not when it is awaited: a future that holds a request beside what becomes of it holds it
-/// twice, and one is made for each request.
+/// What can be done at once is done when this is called (docs/ARCHITECTURE.md).
 pub fn serve<'a>(
     handler: &'a dyn Handler,
     from: NodeId,

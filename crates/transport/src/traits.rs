@@ -33,7 +33,8 @@ pub trait Transport: Send + Sync + 'static {
 pub trait Connection: Send + Sync + 'static {
     /// Sends one request and waits for the head of its reply.
     ///
-    /// What can leave at once does when this is called. The future holds what it needs of the connection, but is no handle. Dropping the future, or a body before its end, cancels the exchange at the peer too.
+    /// What can leave at once does when this is called. The future doesn't count as a handle: the connection may be dropped meanwhile, and the exchange goes
+    /// on. Dropping the future, or a body before its end, cancels the exchange at the peer too.
     ///
     /// # Errors
     /// [`SendError`] says whether the request may have been executed.

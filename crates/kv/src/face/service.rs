@@ -180,11 +180,11 @@ impl KvRpc for Rpc {
 
 /// What the router said, and the message.
 fn open<T>(request: Request<T>) -> Result<(CallInfo, T), Status> {
-    let (_, extensions, message) = request.into_parts();
-    match extensions.get::<CallInfo>() {
-        Some(call) => Ok((call.clone(), message)),
-        None => Err(Status::internal("the request did not come by way of the router")),
-    }
+    let (_, mut extensions, message) = request.into_parts();
+    let call = extensions
+        .remove()
+        .ok_or_else(|| Status::internal("the request did not come by way of the router"))?;
+    Ok((call, message))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]

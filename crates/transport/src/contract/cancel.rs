@@ -27,6 +27,20 @@ pub async fn dropping_the_call_cancels_it_at_the_peer(fixture: &dyn Fixture) {
     feed.dropped("the request's body to be dropped").await;
 }
 
+/// It may be on its way already, and yet it keeps neither its place nor its body.
+pub async fn a_call_that_is_dropped_before_it_is_polled_is_over(fixture: &dyn Fixture) {
+    let limits = Limits { max_streams: 4, ..Limits::default() };
+    let echo = || handler(|call| async { ok(call.request.into_body()) });
+    let stage = Stage::with_limits(fixture, limits, echo()).await;
+    for _ in 0..10 {
+        drop(stage.connection.send(head(), post("nobody waits for it")));
+        let (feed, body) = feed();
+        drop(stage.connection.send(head(), post(body)));
+        feed.dropped("the request's body to be dropped").await;
+    }
+    stage.still_works().await;
+}
+
 /// The reply's source is dropped, and the request that still streams is cut short.
 pub async fn dropping_the_reply_cancels_it_at_the_peer(fixture: &dyn Fixture) {
     let seen = Watched::new(None);

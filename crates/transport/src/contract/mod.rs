@@ -72,6 +72,7 @@ macro_rules! contract_suite {
             }
             cancel {
                 dropping_the_call_cancels_it_at_the_peer,
+                a_call_that_is_dropped_before_it_is_polled_is_over,
                 dropping_the_reply_cancels_it_at_the_peer,
                 a_failing_request_is_cut_short_at_the_peer,
                 a_failing_request_is_cut_short_after_the_head_too,

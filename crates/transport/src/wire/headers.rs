@@ -248,8 +248,8 @@ static NAMES: [HeaderName; Name::CorrectionBin as usize + 1] = [
 ];
 
 impl Name {
-    fn header(self) -> HeaderName {
-        NAMES[self as usize].clone()
+    fn header(self) -> &'static HeaderName {
+        &NAMES[self as usize]
     }
 }
 
@@ -272,7 +272,7 @@ impl<'a> Said<'a> {
     /// The space of a request that must name one.
     ///
     /// # Errors
-    /// [`HeadError`] as [`Self::space`], and if there is none.
+    /// [`HeadError`] if there is none, or two, or it is no [`Space`].
     pub fn required_space(&self) -> Result<Space, HeadError> {
         self.space()?.ok_or_else(|| {
             error(SPACE, "is missing", "name the space that the request is for, 1 to 255 bytes of UTF-8")
@@ -280,10 +280,7 @@ impl<'a> Said<'a> {
     }
 
     /// The space, in either form. Raw UTF-8 in [`SPACE`] is a name too.
-    ///
-    /// # Errors
-    /// [`HeadError`] if it is no [`Space`], or there are two.
-    pub fn space(&self) -> Result<Option<Space>, HeadError> {
+    fn space(&self) -> Result<Option<Space>, HeadError> {
         let literal = self.value(Name::Space)?;
         let bytes = match (literal, self.value(Name::SpaceBin)?) {
             (None, None) => return Ok(None),
@@ -381,21 +378,21 @@ impl<'a> Said<'a> {
 
     fn binary(&self, name: Name) -> Result<Bytes, HeadError> {
         match self.value(name)? {
-            Some(value) => decoded(name.header(), value).map(Bytes::from),
+            Some(value) => decoded(name.header().clone(), value).map(Bytes::from),
             None => Ok(Bytes::new()),
         }
     }
 
     fn parsed<T: FromStr>(&self, name: Name, remedy: &'static str) -> Result<Option<T>, HeadError> {
         match self.value(name)? {
-            Some(value) => text_of(value, || name.header(), remedy).map(Some),
+            Some(value) => text_of(value, name.header(), remedy).map(Some),
             None => Ok(None),
         }
     }
 
     fn value(&self, name: Name) -> Result<Option<&'a HeaderValue>, HeadError> {
         if self.twice >> name as u32 & 1 == 1 {
-            return Err(twice(name.header()));
+            return Err(twice(name.header().clone()));
         }
         Ok(self.found[name as usize])
     }
@@ -536,7 +533,7 @@ pub fn parsed<T: FromStr>(
         return Err(twice(name));
     }
     match headers.remove(&name) {
-        Some(value) => text_of(&value, || name, remedy).map(Some),
+        Some(value) => text_of(&value, &name, remedy).map(Some),
         None => Ok(None),
     }
 }
@@ -544,13 +541,9 @@ pub fn parsed<T: FromStr>(
 const NUMBER: &str = "use a number from 0 to 18446744073709551615";
 
 /// What the text of a header stands for.
-fn text_of<T: FromStr>(
-    value: &HeaderValue,
-    name: impl FnOnce() -> HeaderName,
-    remedy: &'static str,
-) -> Result<T, HeadError> {
+fn text_of<T: FromStr>(value: &HeaderValue, name: &HeaderName, remedy: &'static str) -> Result<T, HeadError> {
     let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| error(name(), shown(value), remedy))
+    parsed.ok_or_else(|| error(name.clone(), shown(value), remedy))
 }
 
 fn twice(header: HeaderName) -> HeadError {
