@@ -87,8 +87,7 @@ impl Connection for QuicConnection {
         match link.open_now() {
             Some(Ok(streams)) => {
                 outgoing.count_down(&mut head);
-                link.handed.add();
-                let mut exchange = Exchange::begin(&head, request, streams, pass);
+                let mut exchange = link.begin(&head, request, streams, pass);
                 Box::pin(async move {
                     let block = outgoing.run(pin!(poll_fn(|cx| exchange.poll_head(&link, cx)))).await;
                     outgoing.guard(block.and_then(|block| exchange.reply(&link, block)))
@@ -98,8 +97,7 @@ impl Connection for QuicConnection {
             None => Box::pin(async move {
                 let streams = outgoing.place(link.open()).await??;
                 outgoing.count_down(&mut head);
-                link.handed.add();
-                let mut exchange = Exchange::begin(&head, request, streams, pass);
+                let mut exchange = link.begin(&head, request, streams, pass);
                 let block = outgoing.run(pin!(poll_fn(|cx| exchange.poll_head(&link, cx)))).await;
                 outgoing.guard(block.and_then(|block| exchange.reply(&link, block)))
             }),
@@ -196,19 +194,6 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn begin(
-        head: &Head,
-        request: http::Request<Body>,
-        (sender, receiver): (Sender, Receiver),
-        pass: Pass,
-    ) -> Self {
-        let index = sender.index();
-        let mut batch = Batch::with_room(request.body().bytes());
-        batch.head(|out| binary::encode_request(head, &request, out));
-        let (upload, reading) = Upload::start(sender, batch, request.into_body(), &pass, receiver);
-        Self { index, reading, upload, pass }
-    }
-
     /// The block of the reply's head.
     fn poll_head(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Result<Bytes, SendError>> {
         Poll::Ready(match ready!(self.reading.with(|receiver| receiver.poll_frame(cx))) {
@@ -267,6 +252,22 @@ impl Link {
     /// who sends on it.
     fn lost(&self) {
         self.gate.close();
+    }
+
+    /// Hands a request to quinn.
+    fn begin(
+        &self,
+        head: &Head,
+        request: http::Request<Body>,
+        (sender, receiver): (Sender, Receiver),
+        pass: Pass,
+    ) -> Exchange {
+        self.handed.add();
+        let index = sender.index();
+        let mut batch = Batch::with_room(request.body().bytes());
+        batch.head(|out| binary::encode_request(head, &request, out));
+        let (upload, reading) = Upload::start(sender, batch, request.into_body(), &pass, receiver);
+        Exchange { index, reading, upload, pass }
     }
 
     /// What it means that a stream ended before the head of its reply.
