@@ -2,7 +2,7 @@
 //!
 //! - `scenarios`: what is measured, as data.
 //! - `contestants`, `clients`, `serve`, `nodes`, `proxies`: who is measured, and what answers.
-//! - `process`, `credentials`: what they stand on.
+//! - `process`, `processors`, `credentials`: what they stand on.
 //! - `load`, `figures`, `counts`: the calls, and what they took.
 //! - `report`, `page`: what is told, and held against the budgets.
 
@@ -15,6 +15,7 @@ mod load;
 mod nodes;
 mod page;
 mod process;
+mod processors;
 mod proxies;
 mod report;
 mod scenarios;
@@ -22,11 +23,13 @@ mod serve;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,7 +43,7 @@ use crate::scenarios::{Kind, SCENARIOS, Scenario};
 
 /// Measure calls through Homing beside the bare wires: tonic, quinn, and proxies where they are installed.
 ///
-/// Servers, nodes and proxies are processes of their own; the load is this one, and an embedded router is in it. Contestants take turns, round
+/// Servers, nodes and proxies are processes of their own; the load is this one, and an embedded router is in it. It has half of the processors, and they the others. Contestants take turns, round
 /// after round, so that a machine that slows down slows all of them; figures are medians of the rounds, and ratios are
 /// taken in each round. The report stands in target/bench: report.json, report.md and report.html. Exits with 0 if all gates are met, with 1
 /// if one is missed, with 2 if the command line is wrong.
@@ -59,9 +62,18 @@ struct Cli {
     /// Only these contestants, separated by commas, whatever they are held against
     #[arg(long, value_delimiter = ',', value_parser = contestant)]
     contestant: Vec<Contestant>,
+    /// Only these payloads, in bytes, separated by commas, whether or not a scenario has them
+    #[arg(long, value_delimiter = ',', value_parser = number(0..=64 << 20))]
+    payload: Vec<usize>,
+    /// Only so many calls in flight, separated by commas, whether or not a scenario has them
+    #[arg(long, value_delimiter = ',', value_parser = number(1..=10_000))]
+    in_flight: Vec<usize>,
     /// Connections of each contestant
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: u16,
+    /// Let all run on all processors: else the load has half of them, and all that it calls the others
+    #[arg(long)]
+    floating: bool,
     /// An earlier report.json: say what changed beyond the noise
     #[arg(long, value_name = "REPORT")]
     compare: Option<PathBuf>,
@@ -111,6 +123,10 @@ fn contestant(name: &str) -> Result<Contestant, String> {
     found.ok_or_else(|| format!("nobody is called that: use one of {}", names.join(", ")))
 }
 
+fn number(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
+
 /// Whose allocations are counted.
 const COUNTED: &[Contestant] =
     &[Contestant::Tonic, Contestant::RouterGrpc, Contestant::Quinn, Contestant::RouterQuic];
@@ -134,6 +150,9 @@ fn main() -> Result<ExitCode> {
             say!("{:<12} {}{quick}", scenario.name, scenario.what);
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if cli.part.is_none() && !cli.floating {
+        processors::share()?;
     }
     let runtime = tokio::runtime::Runtime::new()?;
     let ground = |folder: &Path| {
@@ -228,7 +247,7 @@ fn earlier(path: &Path, cli: &Cli) -> Result<Earlier> {
     let text = std::fs::read(path).with_context(|| format!("--compare: can't read {}", path.display()))?;
     let earlier: Earlier = serde_json::from_slice(&text)
         .with_context(|| format!("--compare: {} is no report.json of a bench", path.display()))?;
-    if let Some(why) = earlier.unlike(cli.connections.into()) {
+    if let Some(why) = earlier.unlike(cli.connections.into(), cli.floating) {
         bail!("--compare: nothing can be held against {}: {why}", path.display());
     }
     Ok(earlier)
@@ -246,6 +265,7 @@ async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
     });
     let mut counts = counting.await??;
     let mut skipped = Vec::new();
+    say!("{}", processors::told());
     if !cli.quick
         && let Err(why) = counts::instructions(&mut counts, ground).await
     {
@@ -258,6 +278,7 @@ async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
         quick: cli.quick,
         seconds: 0.0,
         connections: ground.connections,
+        floating: cli.floating,
         rows: Vec::new(),
         budgets: Vec::new(),
         counts,
@@ -278,6 +299,8 @@ async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
                 }
             }
         }
+        let payloads = if cli.payload.is_empty() { payloads } else { &cli.payload };
+        let in_flight = if cli.in_flight.is_empty() { in_flight } else { &cli.in_flight };
         for payload in payloads {
             for in_flight in in_flight {
                 let cell = Cell { scenario: scenario.name, payload: *payload, in_flight: *in_flight };

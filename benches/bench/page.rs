@@ -8,6 +8,7 @@ use anyhow::Result;
 use homing_benches::Chart;
 
 use crate::counts::Counts;
+use crate::processors;
 use crate::report::{Budget, Report, Row};
 
 /// Writes `report.json`, `report.md` and `report.html`.
@@ -87,11 +88,12 @@ const fn verdict(budget: &Budget) -> &'static str {
 
 fn markdown(report: &Report) -> String {
     let mut text = format!(
-        "# Bench\n\nCommit {}, {}{:.0} s, {}; {} connections each, unless the scenario says how many; medians of rounds, ratios taken in each round.\n\n",
+        "# Bench\n\nCommit {}, {}{:.0} s, {}; {}; {} connections each, unless the scenario says how many; medians of rounds, ratios taken in each round.\n\n",
         report.commit,
         if report.quick { "the quick form, " } else { "" },
         report.seconds,
         report.machine,
+        processors::told(),
         report.connections
     );
     for skipped in &report.skipped {

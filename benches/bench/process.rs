@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::credentials::{CLUSTER, owner};
+use crate::processors;
 
 /// How long one may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,7 +46,7 @@ impl Process {
     /// Starts a command.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let what = command.as_std().get_program().display().to_string();
-        let spawned = command.stdin(Stdio::piped()).spawn();
+        let spawned = processors::beside(|| command.stdin(Stdio::piped()).spawn())?;
         let mut child = spawned.with_context(|| format!("can't start {what}"))?;
         let stdin = child.stdin.take();
         Ok(Self { child, stdin })

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::contestants::Contestant;
 use crate::credentials::owner;
 use crate::process::Process;
+use crate::processors;
 
 /// How long one may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// Starts it, with as many worker threads as there are processors, and waits until it listens.
+/// Starts it, with as many worker threads as it has processors, and waits until it listens.
 pub(crate) async fn start(
     proxy: Contestant,
     binary: &Path,
@@ -35,7 +36,7 @@ pub(crate) async fn start(
     // None of them tells which port it was given, so one is chosen that is free now.
     let at = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let config = folder.join(format!("{}.conf", proxy.name()));
-    let workers = std::thread::available_parallelism()?.get();
+    let workers = processors::of_others()?;
     let id = owner(0)?;
     let [certificate, key, both] = ["pem", "key", "both.pem"].map(|kind| folder.join(format!("{id}.{kind}")));
     fs::write(&both, [fs::read(&certificate)?, fs::read(&key)?].concat())?;

@@ -15,6 +15,8 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     /// Connections of each contestant.
     pub(crate) connections: usize,
+    /// Whether all ran on all processors.
+    pub(crate) floating: bool,
     pub(crate) rows: Vec<Row>,
     pub(crate) budgets: Vec<Budget>,
     pub(crate) counts: Vec<Counts>,
@@ -258,7 +260,14 @@ pub(crate) fn budgets(rows: &[Row]) -> Vec<Budget> {
 pub(crate) struct Earlier {
     pub(crate) commit: String,
     connections: usize,
+    #[serde(default = "floating")]
+    floating: bool,
     rows: Vec<EarlierRow>,
+}
+
+/// Reports that say nothing of it.
+const fn floating() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]
@@ -283,10 +292,13 @@ const ENOUGH: usize = 5;
 
 impl Earlier {
     /// Why nothing can be held against it.
-    pub(crate) fn unlike(&self, connections: usize) -> Option<String> {
-        let same = self.connections == connections;
-        (!same)
-            .then(|| format!("its contestants have {} connections: say --connections {0}", self.connections))
+    pub(crate) fn unlike(&self, connections: usize, floating: bool) -> Option<String> {
+        if self.connections != connections {
+            let has = self.connections;
+            return Some(format!("its contestants have {has} connections: say --connections {has}"));
+        }
+        let (with, say) = if self.floating { ("with", "say") } else { ("without", "leave out") };
+        (self.floating != floating).then(|| format!("it was {with} --floating: {say} it"))
     }
 
     /// What changed beyond the noise: where not even the nearest rounds of both runs meet. Ratios, since machines differ, and processor time. Beside it, how many rows
@@ -398,7 +410,8 @@ mod tests {
             "commit": "before", "connections": 2, "rows": with([90.0, 91.0, 92.0, 91.0, 91.0])
         });
         let earlier: Earlier = serde_json::from_value(report).unwrap();
-        assert!(earlier.unlike(2).is_none() && earlier.unlike(3).is_some());
+        assert_eq!(earlier.unlike(2, true), None);
+        assert!(earlier.unlike(3, true).is_some() && earlier.unlike(2, false).is_some());
         assert_eq!(earlier.changes(&with([92.0, 93.0, 94.0, 93.0, 93.0])), (Vec::new(), 3));
         let (found, _) = earlier.changes(&with([70.0, 71.0, 89.0, 71.0, 71.0]));
         assert_eq!(found.len(), 2, "{found:?}");

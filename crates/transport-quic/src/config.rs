@@ -8,10 +8,16 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use homing_transport::Limits;
 use homing_transport::tls::{Credentials, CredentialsError};
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig};
+use quinn::{
+    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
+    TransportConfig,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use thiserror::Error;
+
+use crate::socket::MAX_DATAGRAM;
 
 /// The protocol's name in TLS (ALPN, RFC 7301).
 const ALPN: &[u8] = b"homing/1";
@@ -33,9 +39,13 @@ const INITIAL_RTT: Duration = Duration::from_millis(25);
 /// 6.2.1): with the usual 25 ms that is most of the time that a lost request or reply costs on a connection with little on it.
 const MAX_ACK_DELAY: Duration = Duration::from_millis(1);
 
-/// How many packets may come before one must be acknowledged at once: ten, as is usual where there is much to acknowledge. Most
-/// acknowledgements then travel with what is sent anyhow, and none is later than [`MAX_ACK_DELAY`], nor when a packet is missing.
-const ACK_AFTER: u8 = 10;
+/// How many packets may come before one must be acknowledged at once. Most acknowledgements then travel with what is sent anyhow, and none is
+/// later than [`MAX_ACK_DELAY`], nor when a packet is missing. It is well below what [`INITIAL_WINDOW`] lets go, or a sender would wait for the delay.
+const ACK_AFTER: u8 = 4;
+
+/// How much may be on its way before anything is acknowledged, in bytes: ten datagrams, as RFC 9002 has it (section 7.2), of the longest kind. Its bound for
+/// the open internet, 14,720 bytes, is less than many a message, whose end would wait for a round trip.
+const INITIAL_WINDOW: u64 = 10 * MAX_DATAGRAM as u64;
 
 /// Why there is no QUIC endpoint.
 #[derive(Debug, Error)]
@@ -88,11 +98,22 @@ pub(crate) fn server(credentials: &Credentials, limits: &Limits) -> Result<Serve
 
 /// What both a node's ends of connections bear: their ids, and the proof that they are gone. Both are the same after a restart, so that a node which has forgotten its
 /// connections tells their peers so at once (a stateless reset, RFC 9000, section 10.3), and nobody has to wait until they fall silent.
-pub(crate) fn endpoint(credentials: &Credentials) -> EndpointConfig {
+pub(crate) fn listening(credentials: &Credentials) -> EndpointConfig {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &credentials.secret("QUIC stateless reset"));
     let ids = credentials.secret("QUIC connection ids").first_chunk().copied().map(u64::from_le_bytes);
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids.unwrap_or_default())));
+    taking_long_datagrams(config)
+}
+
+/// What an endpoint bears that only dials.
+pub(crate) fn dialling() -> EndpointConfig {
+    taking_long_datagrams(EndpointConfig::default())
+}
+
+fn taking_long_datagrams(mut config: EndpointConfig) -> EndpointConfig {
+    // QUIC allows what is longer than 1,200 bytes.
+    let _ = config.max_udp_payload_size(MAX_DATAGRAM);
     config
 }
 
@@ -112,6 +133,10 @@ fn transport(limits: &Limits) -> Result<TransportConfig, QuicError> {
         .map_err(|_| QuicError::KeepaliveTimeout(limits.keepalive_timeout))?;
     let mut ack_frequency = AckFrequencyConfig::default();
     ack_frequency.max_ack_delay(Some(MAX_ACK_DELAY)).ack_eliciting_threshold(ACK_AFTER.into());
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(MAX_DATAGRAM);
+    let mut cubic = CubicConfig::default();
+    cubic.initial_window(INITIAL_WINDOW);
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(idle))
@@ -121,6 +146,8 @@ fn transport(limits: &Limits) -> Result<TransportConfig, QuicError> {
         .send_window(limits.connection_window.into())
         .initial_rtt(INITIAL_RTT)
         .ack_frequency_config(Some(ack_frequency))
+        .mtu_discovery_config(Some(discovery))
+        .congestion_controller_factory(Arc::new(cubic))
         .datagram_receive_buffer_size(None);
     Ok(transport)
 }

@@ -8,7 +8,7 @@ use homing_transport::tls::{self, Credentials};
 use homing_transport::{BoxFuture, Connection, Lane, Limits, Peer, SendError, SendErrorKind, Transport};
 use homing_types::NodeId;
 use quinn::rustls::pki_types::CertificateDer;
-use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, TransportErrorCode};
+use quinn::{ClientConfig, ConnectionError, Endpoint, TransportErrorCode};
 use tokio::time::timeout;
 
 use crate::config::{self, QuicError};
@@ -36,8 +36,7 @@ impl QuicTransport {
         let config = config::client(&credentials, &limits)?;
         let socket = socket::bind(bind).map_err(|source| QuicError::Bind { address: bind, source })?;
         let runtime = Arc::new(Deferring);
-        let endpoint =
-            Endpoint::new(EndpointConfig::default(), None, socket, runtime).map_err(QuicError::Socket)?;
+        let endpoint = Endpoint::new(config::dialling(), None, socket, runtime).map_err(QuicError::Socket)?;
         Ok(Self { endpoint, config, credentials, limits })
     }
 

@@ -19,6 +19,7 @@ mod frame;
 mod gate;
 mod listen;
 mod probe;
+mod requests;
 mod runtime;
 mod session;
 mod socket;

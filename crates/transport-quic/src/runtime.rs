@@ -11,6 +11,8 @@ use std::time::Instant;
 use homing_transport::{Deferred, Handed};
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 
+use crate::socket::Socket;
+
 /// tokio, under which a connection made by [`counted`] runs as [`Deferred`] says.
 #[derive(Debug)]
 pub(crate) struct Deferring;
@@ -42,7 +44,7 @@ impl Runtime for Deferring {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        TokioRuntime.wrap_udp_socket(socket)
+        Ok(Arc::new(Socket::new(socket)?))
     }
 
     fn now(&self) -> Instant {

@@ -12,7 +12,6 @@ use homing_types::{NodeId, Outcome};
 use quinn::{ConnectionError, WriteError};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use crate::body::{Incoming, pump, write_in_hand};
@@ -20,6 +19,7 @@ use crate::config::max_block;
 use crate::dial::node_of;
 use crate::frame::{Batch, Frame};
 use crate::listen::{Host, Phase};
+use crate::requests::Requests;
 use crate::runtime::counted;
 use crate::stream::{Code, ReceiveError, Receiver, Sender};
 
@@ -39,9 +39,6 @@ pub(crate) async fn run(
         Err(_) => tracing::warn!(%address, "a handshake was not over within its time (handshake_timeout)"),
     }
 }
-
-/// How many requests that have ended are kept.
-const FEW: usize = 64;
 
 struct Session {
     asker: Arc<Asker>,
@@ -85,7 +82,7 @@ impl Session {
     ///
     /// While the listener drains, that is left to the other side: it alone knows when it has read all replies.
     async fn serve(mut self, mut phases: watch::Receiver<Phase>) {
-        let mut requests = JoinSet::new();
+        let mut requests = Requests::new(self.asker.node.clone());
         let mut next = 0;
         let mut draining = false;
         loop {
@@ -111,33 +108,15 @@ impl Session {
                         refuse(sender, receiver);
                     } else {
                         next = sender.index() + 1;
-                        // A task moves its future about until it stands, and once more at its end.
-                        let request = request(Arc::clone(&self.asker), sender, receiver);
-                        requests.spawn(Box::pin(request));
+                        requests.begin(request(Arc::clone(&self.asker), sender, receiver)).await;
                     }
                 }
-                // A few that have ended wait for the next request: to be woken for each costs more than they do.
-                Some(ended) = requests.join_next(), if requests.len() > FEW => self.look_at(ended),
+                () = requests.let_go() => {}
             }
-            self.let_go(&mut requests);
         }
-        self.let_go(&mut requests);
         // First, so that the peer sees a lost connection and not requests that were given up.
         self.connection.close(Code::Shutdown.into(), b"");
         requests.shutdown().await;
-    }
-
-    /// Lets go of those that have ended.
-    fn let_go(&self, requests: &mut JoinSet<()>) {
-        while let Some(ended) = requests.try_join_next() {
-            self.look_at(ended);
-        }
-    }
-
-    fn look_at(&self, ended: Result<(), JoinError>) {
-        if let Err(error) = ended {
-            tracing::error!(from = %self.asker.node, %error, "a handler panicked");
-        }
     }
 
     /// Says that no stream from index `next` on is shown to the handler.

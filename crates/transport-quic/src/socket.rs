@@ -1,18 +1,33 @@
 //! The UDP socket under an endpoint.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use socket2::{Domain, Protocol, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// What the kernel keeps of packets, in bytes each way, until this process takes them or the network does. A node that is late for a moment must not
 /// lose what comes meanwhile: it would be sent again, by nodes that are late themselves. The usual 208 KiB of Linux hold some hundred small
 /// packets. No more is given than `net.core.rmem_max` and `wmem_max` allow.
 const BUFFER: usize = 4 << 20;
 
+/// The longest datagram, in bytes: what an Ethernet of 9,000 bytes carries beside the headers of IPv6 and UDP. Where a path carries less, quinn finds out
+/// how much (RFC 8899), and begins with 1,200.
+pub(crate) const MAX_DATAGRAM: u16 = 9_000 - 40 - 8;
+
+/// What the kernel takes or gives at once as several datagrams, in bytes (`UDP_SEGMENT`, `UDP_GRO`).
+const BATCH: usize = u16::MAX as usize - 20 - 8;
+
 /// Binds one; `[::]` is for IPv4, too.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         // Where a system has IPv6 alone, that is all there is.
         let _ = socket.set_only_v6(false);
@@ -22,4 +37,185 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_send_buffer_size(BUFFER);
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// Lets the runtime tell what a socket is ready for.
+fn register(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: a socket of the standard library owns its descriptor, which stays open and the same until it is dropped, and only shared
+    // references to it are taken.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
+}
+
+/// A socket as quinn uses it, which spares two things that quinn's own does for each packet.
+///
+/// Whoever waits until a UDP socket can be written to is woken whenever a packet has left it: here only a connection that found it full
+/// waits for that. And who was given fewer packets than there was room for has seen the end of them, and need not look once more.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    io: AsyncFd<UdpSocket>,
+    state: UdpSocketState,
+    /// A packet has found no room, and nobody has seen any since.
+    full: AtomicBool,
+    /// The longest datagram so far, in bytes.
+    longest: AtomicUsize,
+}
+
+impl Socket {
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into())?;
+        let io = register(socket, Interest::READABLE)?;
+        Ok(Self { io, state, full: AtomicBool::new(false), longest: AtomicUsize::new(1) })
+    }
+}
+
+impl AsyncUdpSocket for Socket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Room { socket: self, waits: None })
+    }
+
+    fn try_send(&self, transmit: &Transmit) -> io::Result<()> {
+        let datagram = transmit.segment_size.unwrap_or(transmit.contents.len());
+        self.longest.fetch_max(datagram, Ordering::Relaxed);
+        let sent = self.state.send(self.io.get_ref().into(), transmit);
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.full.store(true, Ordering::Release);
+        }
+        sent
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.io.poll_read_ready(cx))?;
+            match self.state.recv(self.io.get_ref().into(), bufs, meta) {
+                Ok(received) => {
+                    // What comes from now on is told anew.
+                    if received < bufs.len() {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(received));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().local_addr()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        let fit = BATCH / self.longest.load(Ordering::Relaxed);
+        self.state.max_gso_segments().min(fit)
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.state.gro_segments().min(BATCH.div_ceil(MAX_DATAGRAM.into()))
+    }
+}
+
+/// Waits for room in a socket, on behalf of one connection.
+#[derive(Debug)]
+struct Room {
+    socket: Arc<Socket>,
+    /// The same socket once more, for as long as this waits.
+    waits: Option<AsyncFd<UdpSocket>>,
+}
+
+impl UdpPoller for Room {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        if self.socket.full.load(Ordering::Acquire) {
+            let waits = match self.waits.take() {
+                Some(waits) => waits,
+                // It says at once if there is room by now.
+                None => register(self.socket.io.get_ref().try_clone()?, Interest::WRITABLE)?,
+            };
+            if waits.poll_write_ready(cx)?.is_pending() {
+                self.waits = Some(waits);
+                return Poll::Pending;
+            }
+            self.socket.full.store(false, Ordering::Release);
+        }
+        self.waits = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn socket() -> (Arc<Socket>, SocketAddr) {
+        let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        (Arc::new(Socket::new(socket).unwrap()), address)
+    }
+
+    fn datagram(to: SocketAddr) -> Transmit<'static> {
+        Transmit { destination: to, ecn: None, contents: b"one", segment_size: None, src_ip: None }
+    }
+
+    async fn received(socket: &Socket) -> usize {
+        let (mut one, mut other) = ([0; 2_048], [0; 2_048]);
+        let mut bufs = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut other)];
+        poll_fn(|cx| socket.poll_recv(cx, &mut bufs, &mut [RecvMeta::default(); 2])).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_datagram_is_left_lying_that_came_while_the_one_before_was_taken() {
+        const MANY: usize = 20_000;
+        let ((sender, _), (receiver, to)) = (socket(), socket());
+        let sending = tokio::spawn(async move {
+            for _ in 0..MANY {
+                sender.try_send(&datagram(to)).unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut count = 0;
+        while count < MANY {
+            count += timeout(Duration::from_secs(20), received(&receiver)).await.expect("one is left lying");
+        }
+        sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_found_a_socket_full_goes_on_once_there_is_room() {
+        let (socket, to) = socket();
+        let mut rooms = [(); 3].map(|()| Arc::clone(&socket).create_io_poller());
+        socket.full.store(true, Ordering::Release);
+        for room in &mut rooms {
+            timeout(Duration::from_secs(20), poll_fn(|cx| room.as_mut().poll_writable(cx)))
+                .await
+                .expect("it has room")
+                .unwrap();
+        }
+        assert!(!socket.full.load(Ordering::Acquire));
+        socket.try_send(&datagram(to)).unwrap();
+        assert_eq!(received(&socket).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_leaves_at_once_fits_into_what_the_kernel_takes() {
+        let (socket, to) = socket();
+        assert!(socket.max_transmit_segments() > 40 || socket.state.max_gso_segments() == 1);
+        let long = [0; MAX_DATAGRAM as usize];
+        socket.try_send(&Transmit { contents: &long, ..datagram(to) }).unwrap();
+        assert!(socket.max_transmit_segments() * long.len() <= BATCH);
+        assert!(socket.max_receive_segments() * long.len() >= BATCH || socket.state.gro_segments() == 1);
+    }
 }

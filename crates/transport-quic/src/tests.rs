@@ -14,12 +14,13 @@ use homing_transport::{
 };
 use homing_types::{NodeId, Outcome};
 use http_body_util::BodyExt;
-use quinn::{Endpoint, VarInt};
+use quinn::{Endpoint, TokioRuntime, VarInt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::config;
 use crate::frame::{Batch, Frame};
+use crate::socket::{self, MAX_DATAGRAM};
 use crate::stream::{Code, ReceiveError, Receiver};
 use crate::{QuicListener, QuicTransport};
 
@@ -75,7 +76,8 @@ impl Abused {
         let handler = Arc::new(Listening { requests: AtomicUsize::new(0), ends: sender });
         let shown = Arc::clone(&handler) as Arc<dyn Handler>;
         let listener = QuicListener::bind(any(), credentials("n2"), limits.clone(), shown).unwrap();
-        let mut client = Endpoint::client(any()).unwrap();
+        let socket = socket::bind(any()).unwrap();
+        let mut client = Endpoint::new(config::dialling(), None, socket, Arc::new(TokioRuntime)).unwrap();
         client.set_default_client_config(config::client(&credentials("n1"), &limits).unwrap());
         let address = listener.address().parse().unwrap();
         let connection = client.connect(address, "n2.test.example").unwrap().await.unwrap();
@@ -301,4 +303,21 @@ async fn a_listener_that_says_something_else_than_hello_is_not_used() {
     let (_endpoint, transport, peer) = answering(&[4, 0], vec![]).await;
     let error = timeout(PATIENCE, transport.dial(&peer, Lane::Payload)).await.unwrap().map(drop).unwrap_err();
     assert_eq!((error.sent, error.kind), (Sent::NotSent, SendErrorKind::Protocol), "{error}");
+}
+
+#[tokio::test]
+async fn a_path_that_carries_long_datagrams_is_used_for_them() {
+    let mut abused = Abused::new(Limits::default()).await;
+    let mtu = |abused: &Abused| abused.connection.stats().path.current_mtu;
+    while mtu(&abused) < MAX_DATAGRAM {
+        let mut reply = abused
+            .send(|batch| {
+                head_frame(batch);
+                batch.data(Bytes::from_static(&[0; 32 << 10]));
+                batch.end();
+            })
+            .await;
+        assert_eq!(reply_head(&mut reply).await, ReplyHead::default());
+        assert_eq!(abused.ends.recv().await.unwrap().unwrap().len(), 32 << 10);
+    }
 }
