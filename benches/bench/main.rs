@@ -32,6 +32,8 @@ use anyhow::{Context, Result, bail};
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use homing_benches::Machine;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -151,10 +153,6 @@ fn main() -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if cli.part.is_none() && !cli.floating {
-        processors::share()?;
-    }
-    let runtime = tokio::runtime::Runtime::new()?;
     let ground = |folder: &Path| {
         Ok::<_, anyhow::Error>(Ground {
             folder: folder.to_owned(),
@@ -165,7 +163,7 @@ fn main() -> Result<ExitCode> {
     };
     match &cli.part {
         Some(Part::Serve { kind, folder, number, epoch, moved }) => {
-            runtime.block_on(serve::run(kind, folder, *number, *epoch, *moved))?;
+            Runtime::new()?.block_on(serve::run(kind, folder, *number, *epoch, *moved))?;
             return Ok(ExitCode::SUCCESS);
         }
         Some(Part::Calls { contestant: name, folder, calls }) => {
@@ -179,6 +177,11 @@ fn main() -> Result<ExitCode> {
         let what = "none of these contestants is in any of these scenarios, or on these wires; see --list";
         Cli::command().error(ErrorKind::InvalidValue, what).exit();
     }
+    let machine = Machine::here();
+    if !cli.floating {
+        processors::share().context("say --floating, which leaves the processors as they are")?;
+    }
+    let runtime = Runtime::new()?;
     let earlier = cli.compare.as_deref().map(|path| earlier(path, &cli)).transpose()?;
     let this = std::env::current_exe()?;
     let out = this.ancestors().nth(2).context("the binary stands in cargo's target directory")?.join("bench");
@@ -188,7 +191,7 @@ fn main() -> Result<ExitCode> {
     let report = runtime.block_on(async {
         let mut terminated = signal(SignalKind::terminate())?;
         tokio::select! {
-            report = run(&cli, &ground, &out) => report.map(Some),
+            report = run(&cli, machine, &ground, &out) => report.map(Some),
             _ = tokio::signal::ctrl_c() => Ok(None),
             _ = terminated.recv() => Ok(None),
         }
@@ -247,15 +250,14 @@ fn earlier(path: &Path, cli: &Cli) -> Result<Earlier> {
     let text = std::fs::read(path).with_context(|| format!("--compare: can't read {}", path.display()))?;
     let earlier: Earlier = serde_json::from_slice(&text)
         .with_context(|| format!("--compare: {} is no report.json of a bench", path.display()))?;
-    if let Some(why) = earlier.unlike(cli.connections.into(), cli.floating) {
+    if let Some(why) = earlier.unlike(cli.connections.into(), processors::floating()) {
         bail!("--compare: nothing can be held against {}: {why}", path.display());
     }
     Ok(earlier)
 }
 
-async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
+async fn run(cli: &Cli, machine: Machine, ground: &Ground, out: &Path) -> Result<Report> {
     let began = Instant::now();
-    let machine = homing_benches::Machine::here();
     let asked = |contestant: &Contestant| chosen(cli).any(|s| contestants(cli, s).any(|c| c == *contestant));
     let counted: Vec<_> = COUNTED.iter().copied().filter(asked).collect();
     say!("a call of 128 B, both sides together");
@@ -278,7 +280,7 @@ async fn run(cli: &Cli, ground: &Ground, out: &Path) -> Result<Report> {
         quick: cli.quick,
         seconds: 0.0,
         connections: ground.connections,
-        floating: cli.floating,
+        floating: processors::floating(),
         rows: Vec::new(),
         budgets: Vec::new(),
         counts,

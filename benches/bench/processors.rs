@@ -14,7 +14,10 @@ struct Shares {
 
 static SHARES: OnceLock<Shares> = OnceLock::new();
 
-/// Leaves half of the processors, the larger one, to what is started from now on. It must be called before there are threads. Where there is but one processor, all have it.
+/// Leaves half of the processors, the larger one, to what is started from now on, unless there is but one. It must be called before there are threads.
+///
+/// # Errors
+/// Where the system doesn't say which there are: it tells of 1,024 at most.
 pub(crate) fn share() -> Result<()> {
     let all = sched_getaffinity(None)?;
     let half = all.count() as usize / 2;
@@ -42,6 +45,11 @@ pub(crate) fn beside<T>(start: impl FnOnce() -> T) -> Result<T> {
 /// How many processors one has that is started.
 pub(crate) fn of_others() -> Result<usize> {
     Ok(beside(std::thread::available_parallelism)??.get())
+}
+
+/// Whether all run on all of them.
+pub(crate) fn floating() -> bool {
+    SHARES.get().is_none()
 }
 
 /// How they are shared out, in plain words.

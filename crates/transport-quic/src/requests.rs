@@ -169,9 +169,12 @@ mod tests {
         for _ in 0..3 * FEW {
             requests.begin(tokio::task::yield_now()).await;
         }
-        while requests.tasks.len() > FEW {
-            let _ = tokio::time::timeout(Duration::ZERO, requests.let_go()).await;
-            tokio::task::yield_now().await;
-        }
+        let let_go = async {
+            while requests.tasks.len() > FEW {
+                let _ = tokio::time::timeout(Duration::ZERO, requests.let_go()).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), let_go).await.expect("they have ended");
     }
 }

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -24,6 +25,15 @@ pub(crate) const MAX_DATAGRAM: u16 = 9_000 - 40 - 8;
 
 /// What the kernel takes or gives at once as several datagrams, in bytes (`UDP_SEGMENT`, `UDP_GRO`).
 const BATCH: usize = u16::MAX as usize - 20 - 8;
+
+/// Whether packets are taken many at a time, here (`recvmmsg`).
+const TAKES_MANY: bool = cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd"));
+
+/// How often in a row receiving may fail.
+const MAX_FAILURES: usize = 16;
+
+/// How long a connection that can't wait for room lets pass before it looks again.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// Binds one; `[::]` is for IPv4, too.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -66,6 +76,11 @@ impl Socket {
         let io = register(socket, Interest::READABLE)?;
         Ok(Self { io, state, full: AtomicBool::new(false), longest: AtomicUsize::new(1) })
     }
+
+    /// The same socket once more, which says when there is room; at once, if there is by now.
+    fn tells_of_room(&self) -> io::Result<AsyncFd<UdpSocket>> {
+        register(self.io.get_ref().try_clone()?, Interest::WRITABLE)
+    }
 }
 
 impl AsyncUdpSocket for Socket {
@@ -89,17 +104,23 @@ impl AsyncUdpSocket for Socket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let mut failures = 0;
         loop {
             let mut ready = ready!(self.io.poll_read_ready(cx))?;
             match self.state.recv(self.io.get_ref().into(), bufs, meta) {
                 Ok(received) => {
                     // What comes from now on is told anew.
-                    if received < bufs.len() {
+                    if TAKES_MANY && received < bufs.len() {
                         ready.clear_ready();
                     }
                     return Poll::Ready(Ok(received));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                // It would end all connections of the endpoint, and what failed for one packet may work for the next.
+                Err(error) if failures < MAX_FAILURES => {
+                    failures += 1;
+                    tracing::debug!(%error, "a packet could not be received");
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -123,6 +144,14 @@ impl AsyncUdpSocket for Socket {
     }
 }
 
+/// Wakes a task in a moment.
+fn look_again(waker: Waker) {
+    tokio::spawn(async move {
+        tokio::time::sleep(MOMENT).await;
+        waker.wake();
+    });
+}
+
 /// Waits for room in a socket, on behalf of one connection.
 #[derive(Debug)]
 struct Room {
@@ -136,10 +165,18 @@ impl UdpPoller for Room {
         if self.socket.full.load(Ordering::Acquire) {
             let waits = match self.waits.take() {
                 Some(waits) => waits,
-                // It says at once if there is room by now.
-                None => register(self.socket.io.get_ref().try_clone()?, Interest::WRITABLE)?,
+                None => match self.socket.tells_of_room() {
+                    Ok(waits) => waits,
+                    // An error here would leave a connection that neither moves nor ends.
+                    Err(error) => {
+                        tracing::debug!(%error, "can't wait for room in a socket");
+                        look_again(cx.waker().clone());
+                        self.socket.full.store(false, Ordering::Release);
+                        return Poll::Pending;
+                    }
+                },
             };
-            if waits.poll_write_ready(cx)?.is_pending() {
+            if matches!(waits.poll_write_ready(cx), Poll::Pending) {
                 self.waits = Some(waits);
                 return Poll::Pending;
             }
@@ -154,11 +191,13 @@ impl UdpPoller for Room {
 mod tests {
     use std::future::poll_fn;
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
+    use tokio::sync::Semaphore;
     use tokio::time::timeout;
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     fn socket() -> (Arc<Socket>, SocketAddr) {
         let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -180,15 +219,23 @@ mod tests {
     async fn no_datagram_is_left_lying_that_came_while_the_one_before_was_taken() {
         const MANY: usize = 20_000;
         let ((sender, _), (receiver, to)) = (socket(), socket());
-        let sending = tokio::spawn(async move {
-            for _ in 0..MANY {
-                sender.try_send(&datagram(to)).unwrap();
-                tokio::task::yield_now().await;
+        // So many fit into any socket.
+        let room = Arc::new(Semaphore::new(64));
+        let sending = tokio::spawn({
+            let room = Arc::clone(&room);
+            async move {
+                for _ in 0..MANY {
+                    room.acquire().await.unwrap().forget();
+                    sender.try_send(&datagram(to)).unwrap();
+                    tokio::task::yield_now().await;
+                }
             }
         });
         let mut count = 0;
         while count < MANY {
-            count += timeout(Duration::from_secs(20), received(&receiver)).await.expect("one is left lying");
+            let came = timeout(PATIENCE, received(&receiver)).await.expect("one is left lying");
+            room.add_permits(came);
+            count += came;
         }
         sending.await.unwrap();
     }
@@ -197,12 +244,15 @@ mod tests {
     async fn who_found_a_socket_full_goes_on_once_there_is_room() {
         let (socket, to) = socket();
         let mut rooms = [(); 3].map(|()| Arc::clone(&socket).create_io_poller());
-        socket.full.store(true, Ordering::Release);
         for room in &mut rooms {
-            timeout(Duration::from_secs(20), poll_fn(|cx| room.as_mut().poll_writable(cx)))
-                .await
-                .expect("it has room")
-                .unwrap();
+            socket.full.store(true, Ordering::Release);
+            let first = poll_fn(|cx| Poll::Ready(room.as_mut().poll_writable(cx).is_ready())).await;
+            assert!(!first, "it was told before it asked");
+        }
+        for room in &mut rooms {
+            socket.full.store(true, Ordering::Release);
+            let told = poll_fn(|cx| room.as_mut().poll_writable(cx));
+            timeout(PATIENCE, told).await.expect("it has room").unwrap();
         }
         assert!(!socket.full.load(Ordering::Acquire));
         socket.try_send(&datagram(to)).unwrap();

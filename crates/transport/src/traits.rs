@@ -76,7 +76,8 @@ pub enum Lane {
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request of the member `from`, whose certificate was checked.
     ///
-    /// The future is dropped when the sender cancels or the deadline passes.
+    /// The future is dropped when the sender cancels or the deadline passes. It must not block its thread: what comes on the same connection may wait for
+    /// it between two points where it waits itself.
     fn handle(&self, from: NodeId, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Reply>;
 }
 
