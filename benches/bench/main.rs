@@ -64,10 +64,10 @@ struct Cli {
     /// Only these contestants, separated by commas, whatever they are held against
     #[arg(long, value_delimiter = ',', value_parser = contestant)]
     contestant: Vec<Contestant>,
-    /// Only these payloads, in bytes, separated by commas, whether or not a scenario has them
+    /// These payloads in place of each scenario's own, in bytes, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = number(0..=64 << 20))]
     payload: Vec<usize>,
-    /// Only so many calls in flight, separated by commas, whether or not a scenario has them
+    /// So many calls in flight in place of each scenario's own numbers, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = number(1..=10_000))]
     in_flight: Vec<usize>,
     /// Connections of each contestant

@@ -297,8 +297,8 @@ impl Earlier {
             let has = self.connections;
             return Some(format!("its contestants have {has} connections: say --connections {has}"));
         }
-        let (with, say) = if self.floating { ("with", "say") } else { ("without", "leave out") };
-        (self.floating != floating).then(|| format!("it was {with} --floating: {say} it"))
+        let (with, say) = if self.floating { ("with", "say it") } else { ("without", "leave it out") };
+        (self.floating != floating).then(|| format!("it was {with} --floating: {say}"))
     }
 
     /// What changed beyond the noise: where not even the nearest rounds of both runs meet. Ratios, since machines differ, and processor time. Beside it, how many rows

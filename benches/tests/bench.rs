@@ -21,6 +21,7 @@ fn wrong_input_is_named_with_its_remedy() {
         (["--scenario", "no"], 2, "no scenario is called that: use one of one-hop, in-place"),
         (["--contestant", "no"], 2, "nobody is called that: use one of envoy, haproxy"),
         (["--connections", "0"], 2, "0 is not in 1..=64"),
+        (["--in-flight", "0"], 2, "0 is not in 1..=10000"),
         (["--compare", "/nowhere.json"], 1, "--compare: can't read /nowhere.json"),
         (["--compare", other.to_str().unwrap()], 1, "is no report.json of a bench"),
         (["--compare", more.to_str().unwrap()], 1, "have 7 connections: say --connections 7"),

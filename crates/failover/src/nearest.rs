@@ -33,8 +33,13 @@ impl Policy for Nearest {
     fn plan(&self, request: &PlanRequest<'_>, rng: &mut dyn Rng) -> Vec<Planned> {
         let owners = iter::once(request.primary).chain(request.in_sync);
         let mut ranked: Vec<_> = owners.filter_map(|node| rank(request, node)).collect();
-        if let [_, _, ..] = &*ranked {
-            order(&mut ranked, rng);
+        let places = spill_over(&ranked);
+        for ranked in &mut ranked {
+            ranked.rank.place = places[ranked.planned.candidate.tier as usize];
+        }
+        ranked.sort_by_key(|ranked| ranked.rank);
+        for group in ranked.chunk_by_mut(|a, b| a.rank == b.rank) {
+            two_choices(group, rng);
         }
         ranked.into_iter().map(|ranked| Planned { why: why(&ranked), ..ranked.planned }).collect()
     }
@@ -54,17 +59,6 @@ struct Rank {
     relay: bool,
     /// The place of its tier.
     place: usize,
-}
-
-fn order(ranked: &mut [Ranked], rng: &mut dyn Rng) {
-    let places = spill_over(ranked);
-    for ranked in &mut *ranked {
-        ranked.rank.place = places[ranked.planned.candidate.tier as usize];
-    }
-    ranked.sort_by_key(|ranked| ranked.rank);
-    for group in ranked.chunk_by_mut(|a, b| a.rank == b.rank) {
-        two_choices(group, rng);
-    }
 }
 
 /// The owner as a candidate; `None` if it would be its own relay.

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 pub trait Service: Send + Sync + 'static {
     /// Executes one request under its grant.
     ///
-    /// The future is dropped when the caller gives up. It must not block its thread, least of all until another request comes: between two points where it
-    /// waits, those of the same connection may wait for it (tokio asks for 10 to 100 µs; `tokio::task::spawn_blocking` is for more).
+    /// The future is dropped when the caller gives up. It must not block its thread, and never until another request arrives: those
+    /// of the same connection may wait while it runs from one await to the next. What takes longer than 100 µs is for `tokio::task::spawn_blocking`.
     ///
     /// # Errors
     /// [`Declined`] where the service did not, or may not have, executed the request. An error of the

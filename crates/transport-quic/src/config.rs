@@ -17,7 +17,7 @@ use quinn::{
 use quinn_proto::HashedConnectionIdGenerator;
 use thiserror::Error;
 
-use crate::socket::MAX_DATAGRAM;
+use crate::socket::MAX_UDP_PAYLOAD;
 
 /// The protocol's name in TLS (ALPN, RFC 7301).
 const ALPN: &[u8] = b"homing/1";
@@ -45,7 +45,7 @@ const ACK_AFTER: u8 = 4;
 
 /// How much may be on its way before anything is acknowledged, in bytes: ten datagrams, as RFC 9002 has it (section 7.2), of the longest kind. Its bound for
 /// the open internet, 14,720 bytes, is less than many a message, whose end would wait for a round trip.
-const INITIAL_WINDOW: u64 = 10 * MAX_DATAGRAM as u64;
+const INITIAL_WINDOW: u64 = 10 * MAX_UDP_PAYLOAD as u64;
 
 /// Why there is no QUIC endpoint.
 #[derive(Debug, Error)]
@@ -96,24 +96,24 @@ pub(crate) fn server(credentials: &Credentials, limits: &Limits) -> Result<Serve
     Ok(config)
 }
 
-/// What both a node's ends of connections bear: their ids, and the proof that they are gone. Both are the same after a restart, so that a node which has forgotten its
+/// What an endpoint bears that listens: ids of connections, and the proof that they are gone. Both are the same after a restart, so that a node which has forgotten its
 /// connections tells their peers so at once (a stateless reset, RFC 9000, section 10.3), and nobody has to wait until they fall silent.
-pub(crate) fn listening(credentials: &Credentials) -> EndpointConfig {
+pub(crate) fn server_endpoint(credentials: &Credentials) -> EndpointConfig {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &credentials.secret("QUIC stateless reset"));
     let ids = credentials.secret("QUIC connection ids").first_chunk().copied().map(u64::from_le_bytes);
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids.unwrap_or_default())));
-    taking_long_datagrams(config)
+    with_max_udp_payload(config)
 }
 
 /// What an endpoint bears that only dials.
-pub(crate) fn dialling() -> EndpointConfig {
-    taking_long_datagrams(EndpointConfig::default())
+pub(crate) fn client_endpoint() -> EndpointConfig {
+    with_max_udp_payload(EndpointConfig::default())
 }
 
-fn taking_long_datagrams(mut config: EndpointConfig) -> EndpointConfig {
+fn with_max_udp_payload(mut config: EndpointConfig) -> EndpointConfig {
     // QUIC allows what is longer than 1,200 bytes.
-    let _ = config.max_udp_payload_size(MAX_DATAGRAM);
+    let _ = config.max_udp_payload_size(MAX_UDP_PAYLOAD);
     config
 }
 
@@ -134,7 +134,7 @@ fn transport(limits: &Limits) -> Result<TransportConfig, QuicError> {
     let mut ack_frequency = AckFrequencyConfig::default();
     ack_frequency.max_ack_delay(Some(MAX_ACK_DELAY)).ack_eliciting_threshold(ACK_AFTER.into());
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(MAX_DATAGRAM);
+    discovery.upper_bound(MAX_UDP_PAYLOAD);
     let mut cubic = CubicConfig::default();
     cubic.initial_window(INITIAL_WINDOW);
     let mut transport = TransportConfig::default();

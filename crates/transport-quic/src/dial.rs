@@ -36,7 +36,8 @@ impl QuicTransport {
         let config = config::client(&credentials, &limits)?;
         let socket = socket::bind(bind).map_err(|source| QuicError::Bind { address: bind, source })?;
         let runtime = Arc::new(Deferring);
-        let endpoint = Endpoint::new(config::dialling(), None, socket, runtime).map_err(QuicError::Socket)?;
+        let endpoint =
+            Endpoint::new(config::client_endpoint(), None, socket, runtime).map_err(QuicError::Socket)?;
         Ok(Self { endpoint, config, credentials, limits })
     }
 

@@ -62,7 +62,7 @@ impl QuicListener {
         let server = config::server(&credentials, &limits)?;
         let address = socket.local_addr().map_err(QuicError::Socket)?;
         let runtime = Arc::new(Deferring);
-        let endpoint = Endpoint::new(config::listening(&credentials), Some(server), socket, runtime)
+        let endpoint = Endpoint::new(config::server_endpoint(&credentials), Some(server), socket, runtime)
             .map_err(QuicError::Socket)?;
 
         let host = Arc::new(Host { credentials, limits, handler });

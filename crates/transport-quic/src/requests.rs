@@ -21,13 +21,13 @@ pub(crate) struct Requests {
     apart: usize,
 }
 
-/// How long a request may take to begin: what tokio, too, asks of what it runs between two points where that waits.
+/// How long a request may take to begin, unless others are to wait for it too long.
 const QUICK: Duration = Duration::from_micros(100);
 
 /// How many get tasks from the start after one that took longer.
 const APART: usize = 256;
 
-/// How many that have ended are kept: to be woken for each costs more than they do.
+/// Up to so many tasks, those that have ended are let go of at the next request: to be woken for each costs more than they do.
 const FEW: usize = 64;
 
 impl Requests {
@@ -61,7 +61,7 @@ impl Requests {
         }
     }
 
-    /// Lets go of those that have ended, once there are more than a few. It has no end.
+    /// Lets go of those that end, while there are more than a few tasks. It never returns, and may be dropped at any time.
     pub(crate) async fn let_go(&mut self) {
         while self.tasks.len() > FEW {
             if let Some(ended) = self.tasks.join_next().await {

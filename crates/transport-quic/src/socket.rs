@@ -21,7 +21,7 @@ const BUFFER: usize = 4 << 20;
 
 /// The longest datagram, in bytes: what an Ethernet of 9,000 bytes carries beside the headers of IPv6 and UDP. Where a path carries less, quinn finds out
 /// how much (RFC 8899), and begins with 1,200.
-pub(crate) const MAX_DATAGRAM: u16 = 9_000 - 40 - 8;
+pub(crate) const MAX_UDP_PAYLOAD: u16 = 9_000 - 40 - 8;
 
 /// What the kernel takes or gives at once as several datagrams, in bytes (`UDP_SEGMENT`, `UDP_GRO`).
 const BATCH: usize = u16::MAX as usize - 20 - 8;
@@ -29,11 +29,11 @@ const BATCH: usize = u16::MAX as usize - 20 - 8;
 /// Whether packets are taken many at a time, here (`recvmmsg`).
 const TAKES_MANY: bool = cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd"));
 
-/// How often in a row receiving may fail.
+/// How many errors in a row are passed over before receiving fails, which ends the endpoint.
 const MAX_FAILURES: usize = 16;
 
 /// How long a connection that can't wait for room lets pass before it looks again.
-const MOMENT: Duration = Duration::from_millis(5);
+const RETRY_AFTER: Duration = Duration::from_millis(5);
 
 /// Binds one; `[::]` is for IPv4, too.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -64,7 +64,7 @@ fn register(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSock
 pub(crate) struct Socket {
     io: AsyncFd<UdpSocket>,
     state: UdpSocketState,
-    /// A packet has found no room, and nobody has seen any since.
+    /// A send has found no room, and nobody has seen any since.
     full: AtomicBool,
     /// The longest datagram so far, in bytes.
     longest: AtomicUsize,
@@ -78,14 +78,14 @@ impl Socket {
     }
 
     /// The same socket once more, which says when there is room; at once, if there is by now.
-    fn tells_of_room(&self) -> io::Result<AsyncFd<UdpSocket>> {
+    fn writable_clone(&self) -> io::Result<AsyncFd<UdpSocket>> {
         register(self.io.get_ref().try_clone()?, Interest::WRITABLE)
     }
 }
 
 impl AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Room { socket: self, waits: None })
+        Box::pin(Room { socket: self, writable: None })
     }
 
     fn try_send(&self, transmit: &Transmit) -> io::Result<()> {
@@ -139,15 +139,16 @@ impl AsyncUdpSocket for Socket {
         self.state.max_gso_segments().min(fit)
     }
 
+    /// quinn makes each buffer so many times [`MAX_UDP_PAYLOAD`] long: one that the kernel fills must fit, however many segments it has.
     fn max_receive_segments(&self) -> usize {
-        self.state.gro_segments().min(BATCH.div_ceil(MAX_DATAGRAM.into()))
+        self.state.gro_segments().min(BATCH.div_ceil(MAX_UDP_PAYLOAD.into()))
     }
 }
 
 /// Wakes a task in a moment.
 fn look_again(waker: Waker) {
     tokio::spawn(async move {
-        tokio::time::sleep(MOMENT).await;
+        tokio::time::sleep(RETRY_AFTER).await;
         waker.wake();
     });
 }
@@ -157,16 +158,16 @@ fn look_again(waker: Waker) {
 struct Room {
     socket: Arc<Socket>,
     /// The same socket once more, for as long as this waits.
-    waits: Option<AsyncFd<UdpSocket>>,
+    writable: Option<AsyncFd<UdpSocket>>,
 }
 
 impl UdpPoller for Room {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
         if self.socket.full.load(Ordering::Acquire) {
-            let waits = match self.waits.take() {
-                Some(waits) => waits,
-                None => match self.socket.tells_of_room() {
-                    Ok(waits) => waits,
+            let writable = match self.writable.take() {
+                Some(writable) => writable,
+                None => match self.socket.writable_clone() {
+                    Ok(writable) => writable,
                     // An error here would leave a connection that neither moves nor ends.
                     Err(error) => {
                         tracing::debug!(%error, "can't wait for room in a socket");
@@ -176,13 +177,13 @@ impl UdpPoller for Room {
                     }
                 },
             };
-            if matches!(waits.poll_write_ready(cx), Poll::Pending) {
-                self.waits = Some(waits);
+            if matches!(writable.poll_write_ready(cx), Poll::Pending) {
+                self.writable = Some(writable);
                 return Poll::Pending;
             }
             self.socket.full.store(false, Ordering::Release);
         }
-        self.waits = None;
+        self.writable = None;
         Poll::Ready(Ok(()))
     }
 }
@@ -263,7 +264,7 @@ mod tests {
     async fn what_leaves_at_once_fits_into_what_the_kernel_takes() {
         let (socket, to) = socket();
         assert!(socket.max_transmit_segments() > 40 || socket.state.max_gso_segments() == 1);
-        let long = [0; MAX_DATAGRAM as usize];
+        let long = [0; MAX_UDP_PAYLOAD as usize];
         socket.try_send(&Transmit { contents: &long, ..datagram(to) }).unwrap();
         assert!(socket.max_transmit_segments() * long.len() <= BATCH);
         assert!(socket.max_receive_segments() * long.len() >= BATCH || socket.state.gro_segments() == 1);

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use crate::config;
 use crate::frame::{Batch, Frame};
 use crate::runtime::Deferring;
-use crate::socket::{self, MAX_DATAGRAM};
+use crate::socket::{self, MAX_UDP_PAYLOAD};
 use crate::stream::{Code, ReceiveError, Receiver};
 use crate::{QuicListener, QuicTransport};
 
@@ -78,7 +78,7 @@ impl Abused {
         let shown = Arc::clone(&handler) as Arc<dyn Handler>;
         let listener = QuicListener::bind(any(), credentials("n2"), limits.clone(), shown).unwrap();
         let socket = socket::bind(any()).unwrap();
-        let mut client = Endpoint::new(config::dialling(), None, socket, Arc::new(Deferring)).unwrap();
+        let mut client = Endpoint::new(config::client_endpoint(), None, socket, Arc::new(Deferring)).unwrap();
         client.set_default_client_config(config::client(&credentials("n1"), &limits).unwrap());
         let address = listener.address().parse().unwrap();
         let connection = client.connect(address, "n2.test.example").unwrap().await.unwrap();
@@ -311,7 +311,7 @@ async fn a_path_that_carries_long_datagrams_is_used_for_them() {
     let mut abused = Abused::new(Limits::default()).await;
     let mtu = |abused: &Abused| abused.connection.stats().path.current_mtu;
     let began = Instant::now();
-    while mtu(&abused) < MAX_DATAGRAM {
+    while mtu(&abused) < MAX_UDP_PAYLOAD {
         assert!(began.elapsed() < PATIENCE, "after a while it is {}", mtu(&abused));
         let mut reply = abused
             .send(|batch| {

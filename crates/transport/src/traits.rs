@@ -76,8 +76,8 @@ pub enum Lane {
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request of the member `from`, whose certificate was checked.
     ///
-    /// The future is dropped when the sender cancels or the deadline passes. It must not block its thread: what comes on the same connection may wait for
-    /// it between two points where it waits itself.
+    /// The future is dropped when the sender cancels or the deadline passes. It must not block its thread: requests of the same connection may
+    /// wait while it runs from one await to the next.
     fn handle(&self, from: NodeId, head: Head, request: http::Request<Body>) -> BoxFuture<'_, Reply>;
 }
 
