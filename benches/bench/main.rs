@@ -71,8 +71,8 @@ struct Cli {
     #[arg(long, value_delimiter = ',', value_parser = number(1..=10_000))]
     in_flight: Vec<usize>,
     /// Connections of each contestant
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    connections: u16,
+    #[arg(long, default_value_t = 2, value_parser = number(1..=64))]
+    connections: usize,
     /// Let all run on all processors: else the load has half of them, and all that it calls the others
     #[arg(long)]
     floating: bool,
@@ -158,7 +158,7 @@ fn main() -> Result<ExitCode> {
             folder: folder.to_owned(),
             credentials: credentials::read(folder, &credentials::node(CALLER)?)?,
             node: std::env::current_exe()?.with_file_name("homing"),
-            connections: cli.connections.into(),
+            connections: cli.connections,
         })
     };
     match &cli.part {
@@ -250,7 +250,7 @@ fn earlier(path: &Path, cli: &Cli) -> Result<Earlier> {
     let text = std::fs::read(path).with_context(|| format!("--compare: can't read {}", path.display()))?;
     let earlier: Earlier = serde_json::from_slice(&text)
         .with_context(|| format!("--compare: {} is no report.json of a bench", path.display()))?;
-    if let Some(why) = earlier.unlike(cli.connections.into(), processors::floating()) {
+    if let Some(why) = earlier.unlike(cli.connections, processors::floating()) {
         bail!("--compare: nothing can be held against {}: {why}", path.display());
     }
     Ok(earlier)

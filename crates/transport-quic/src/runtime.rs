@@ -1,4 +1,4 @@
-//! tokio as quinn's runtime, under which a connection sends together what is handed to it at about the same time.
+//! tokio as quinn's runtime, under which a connection sends together what is handed to it at about the same time, over a [`Socket`] of ours.
 
 use std::cell::RefCell;
 use std::future::Future;
