@@ -33,13 +33,16 @@ impl Policy for Nearest {
     fn plan(&self, request: &PlanRequest<'_>, rng: &mut dyn Rng) -> Vec<Planned> {
         let owners = iter::once(request.primary).chain(request.in_sync);
         let mut ranked: Vec<_> = owners.filter_map(|node| rank(request, node)).collect();
-        let places = spill_over(&ranked);
-        for ranked in &mut ranked {
-            ranked.rank.place = places[ranked.planned.candidate.tier as usize];
-        }
-        ranked.sort_by_key(|ranked| ranked.rank);
-        for group in ranked.chunk_by_mut(|a, b| a.rank == b.rank) {
-            two_choices(group, rng);
+        // What most spaces have: one that nobody stands before.
+        if ranked.len() > 1 {
+            let places = spill_over(&ranked);
+            for ranked in &mut ranked {
+                ranked.rank.place = places[ranked.planned.candidate.tier as usize];
+            }
+            ranked.sort_by_key(|ranked| ranked.rank);
+            for group in ranked.chunk_by_mut(|a, b| a.rank == b.rank) {
+                two_choices(group, rng);
+            }
         }
         ranked.into_iter().map(|ranked| Planned { why: why(&ranked), ..ranked.planned }).collect()
     }

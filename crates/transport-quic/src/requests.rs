@@ -1,11 +1,12 @@
 //! The requests of one connection that are under way.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::Duration;
 
+use homing_transport::BoxFuture;
 use homing_types::NodeId;
 use tokio::task::{JoinError, JoinSet, coop};
 use tokio::time::Instant;
@@ -36,12 +37,10 @@ impl Requests {
     }
 
     /// Begins to answer one more.
-    pub(crate) async fn begin(&mut self, request: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) async fn begin(&mut self, mut request: BoxFuture<'static, ()>) {
         while let Some(ended) = self.tasks.try_join_next() {
             self.look_at(ended);
         }
-        // A task moves its future about until it stands, and once more at its end.
-        let mut request = Box::pin(request);
         if self.apart > 0 {
             self.apart -= 1;
             self.tasks.spawn(request);
@@ -117,15 +116,15 @@ mod tests {
         let (mut requests, ended) = requests();
         let go = Arc::new(Notify::new());
         for _ in 0..1_000 {
-            requests.begin(count(&ended)).await;
+            requests.begin(Box::pin(count(&ended))).await;
         }
         assert_eq!((ended.load(Ordering::Relaxed), requests.tasks.len()), (1_000, 0));
         let (waits, counts) = (Arc::clone(&go), count(&ended));
         requests
-            .begin(async move {
+            .begin(Box::pin(async move {
                 waits.notified().await;
                 counts.await;
-            })
+            }))
             .await;
         assert_eq!((ended.load(Ordering::Relaxed), requests.tasks.len()), (1_000, 1));
         go.notify_one();
@@ -137,12 +136,12 @@ mod tests {
     async fn behind_one_that_takes_long_the_next_have_tasks_of_their_own() {
         let (mut requests, ended) = requests();
         let began = Instant::now();
-        requests.begin(async move { while began.elapsed() <= 2 * QUICK {} }).await;
+        requests.begin(Box::pin(async move { while began.elapsed() <= 2 * QUICK {} })).await;
         for _ in 0..APART {
-            requests.begin(count(&ended)).await;
+            requests.begin(Box::pin(count(&ended))).await;
         }
         assert_eq!(ended.load(Ordering::Relaxed), 0, "one of them ran before others could take it");
-        requests.begin(count(&ended)).await;
+        requests.begin(Box::pin(count(&ended))).await;
         assert_eq!(ended.load(Ordering::Relaxed), 1);
         while requests.tasks.join_next().await.is_some() {}
         assert_eq!(ended.load(Ordering::Relaxed), 1 + APART);
@@ -151,14 +150,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_panics_ends_alone() {
         let (mut requests, ended) = requests();
-        requests.begin(async { panic!("on purpose") }).await;
+        requests.begin(Box::pin(async { panic!("on purpose") })).await;
         requests
-            .begin(async {
+            .begin(Box::pin(async {
                 tokio::task::yield_now().await;
                 panic!("on purpose, later");
-            })
+            }))
             .await;
-        requests.begin(count(&ended)).await;
+        requests.begin(Box::pin(count(&ended))).await;
         assert_eq!(ended.load(Ordering::Relaxed), 1);
         assert!(requests.tasks.join_next().await.unwrap().unwrap_err().is_panic());
     }
@@ -167,7 +166,7 @@ mod tests {
     async fn of_many_that_have_ended_only_a_few_are_kept() {
         let (mut requests, _) = requests();
         for _ in 0..3 * FEW {
-            requests.begin(tokio::task::yield_now()).await;
+            requests.begin(Box::pin(tokio::task::yield_now())).await;
         }
         let let_go = async {
             while requests.tasks.len() > FEW {

@@ -99,7 +99,8 @@ impl Session {
                 break;
             }
             tokio::select! {
-                changed = phases.changed() => if changed.is_err() { break },
+                // What is looked at after a request that is there would keep it waiting; the phase is looked at before each.
+                biased;
                 accepted = self.connection.accept_bi() => {
                     let Ok((send, receive)) = accepted else { break };
                     let sender = Sender::new(send);
@@ -108,9 +109,11 @@ impl Session {
                         refuse(sender, receiver);
                     } else {
                         next = sender.index() + 1;
-                        requests.begin(request(Arc::clone(&self.asker), sender, receiver)).await;
+                        // A task moves its future about until it stands, and once more at its end.
+                        requests.begin(Box::pin(request(Arc::clone(&self.asker), sender, receiver))).await;
                     }
                 }
+                changed = phases.changed() => if changed.is_err() { break },
                 () = requests.let_go() => {}
             }
         }

@@ -29,6 +29,9 @@ const BATCH: usize = u16::MAX as usize - 20 - 8;
 /// Whether packets are taken many at a time, here (`recvmmsg`).
 const TAKES_MANY: bool = cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd"));
 
+/// How many packets are asked for at a time as long as no more come together: to ask for many costs more than to take one.
+const FEW: usize = 4;
+
 /// How many errors in a row are passed over before receiving fails, which ends the endpoint.
 const MAX_FAILURES: usize = 16;
 
@@ -68,13 +71,21 @@ pub(crate) struct Socket {
     full: AtomicBool,
     /// The longest datagram so far, in bytes.
     longest: AtomicUsize,
+    /// Whether more packets than [`FEW`] came together last.
+    many: AtomicBool,
 }
 
 impl Socket {
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let io = register(socket, Interest::READABLE)?;
-        Ok(Self { io, state, full: AtomicBool::new(false), longest: AtomicUsize::new(1) })
+        Ok(Self {
+            io,
+            state,
+            full: AtomicBool::new(false),
+            longest: AtomicUsize::new(1),
+            many: AtomicBool::new(false),
+        })
     }
 
     /// The same socket once more, which says when there is room; at once, if there is by now.
@@ -107,10 +118,12 @@ impl AsyncUdpSocket for Socket {
         let mut failures = 0;
         loop {
             let mut ready = ready!(self.io.poll_read_ready(cx))?;
-            match self.state.recv(self.io.get_ref().into(), bufs, meta) {
+            let asked = if self.many.load(Ordering::Relaxed) { bufs.len() } else { FEW.min(bufs.len()) };
+            match self.state.recv(self.io.get_ref().into(), &mut bufs[..asked], meta) {
                 Ok(received) => {
+                    self.many.store(received >= FEW, Ordering::Relaxed);
                     // What comes from now on is told anew.
-                    if TAKES_MANY && received < bufs.len() {
+                    if TAKES_MANY && received < asked {
                         ready.clear_ready();
                     }
                     return Poll::Ready(Ok(received));
@@ -210,9 +223,9 @@ mod tests {
     }
 
     async fn received(socket: &Socket) -> usize {
-        let (mut one, mut other) = ([0; 2_048], [0; 2_048]);
-        let mut bufs = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut other)];
-        poll_fn(|cx| socket.poll_recv(cx, &mut bufs, &mut [RecvMeta::default(); 2])).await.unwrap()
+        let mut room = [[0; 16]; 4 * FEW];
+        let mut bufs = room.each_mut().map(|room| IoSliceMut::new(room));
+        poll_fn(|cx| socket.poll_recv(cx, &mut bufs, &mut [RecvMeta::default(); 4 * FEW])).await.unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,6 +251,25 @@ mod tests {
             count += came;
         }
         sending.await.unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn many_are_asked_for_once_more_than_a_few_have_come_together() {
+        let ((sender, _), (receiver, to)) = (socket(), socket());
+        for (sent, come) in [
+            (1, &[1][..]),
+            (3 * FEW, &[FEW, 2 * FEW]),
+            (3 * FEW, &[3 * FEW]),
+            (1, &[1]),
+            (2 * FEW, &[FEW, FEW]),
+        ] {
+            (0..sent).for_each(|_| sender.try_send(&datagram(to)).unwrap());
+            for come in come {
+                let came = timeout(PATIENCE, received(&receiver)).await.expect("one is left lying");
+                assert_eq!(came, *come, "of {sent}");
+            }
+        }
     }
 
     #[tokio::test]

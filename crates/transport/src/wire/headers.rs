@@ -413,6 +413,9 @@ fn space(header: HeaderName, bytes: &[u8]) -> Result<Space, HeadError> {
 /// Takes the trace context out of the headers. One that can't be carried on is dropped, as W3C Trace Context asks: it is
 /// no reason to refuse a request.
 pub fn read_traceparent(headers: &mut HeaderMap) -> Option<String> {
+    if !headers.contains_key(TRACEPARENT) {
+        return None;
+    }
     let alone = headers.get_all(TRACEPARENT).iter().count() == 1;
     let value = headers.remove(TRACEPARENT).filter(|_| alone)?;
     value.to_str().ok().filter(|text| super::is_traceparent(text)).map(str::to_owned)
@@ -529,13 +532,14 @@ pub fn parsed<T: FromStr>(
     name: HeaderName,
     remedy: &'static str,
 ) -> Result<Option<T>, HeadError> {
-    if headers.get_all(&name).iter().nth(1).is_some() {
+    let mut values = headers.get_all(&name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
         return Err(twice(name));
     }
-    match headers.remove(&name) {
-        Some(value) => text_of(&value, &name, remedy).map(Some),
-        None => Ok(None),
-    }
+    let parsed = text_of(value, &name, remedy).map(Some);
+    headers.remove(&name);
+    parsed
 }
 
 const NUMBER: &str = "use a number from 0 to 18446744073709551615";

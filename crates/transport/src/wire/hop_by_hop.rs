@@ -5,6 +5,9 @@ use http::header::{CONNECTION, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPG
 /// Removes it: HTTP/2 resets a stream that brings it (RFC 9113, section 8.2.2). A request or response that entered over
 /// HTTP/1.1 may have it. What Homing itself says is never about one connection, whatever a stranger lists.
 pub fn strip(headers: &mut HeaderMap) {
+    if headers.is_empty() {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         let listed: Vec<String> = headers
             .get_all(CONNECTION)
