@@ -36,9 +36,9 @@ const BESIDE_HEADERS: usize = 1 << 10;
 const INITIAL_RTT: Duration = Duration::from_millis(25);
 
 /// How long a peer may put off an acknowledgement (draft-ietf-quic-ack-frequency). Until that has passed too, a lone packet does not count as lost (RFC 9002, section
-/// 6.2.1): with the usual 25 ms that is most of the time that a lost request or reply costs on a connection with little on it. Shorter than a kernel's tick (4 ms, at
-/// 250 Hz) is dear: before each sleep of a thread its processor is to be woken earlier than it would be anyhow, which a virtual machine has to ask its host for.
-const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
+/// 6.2.1): with the usual 25 ms that is most of the time that a lost request or reply costs on a connection with little on it. That it is shorter than a kernel's tick (4 ms, at
+/// 250 Hz) has its price: before each sleep of a thread its processor is to be woken earlier than it would be anyhow, which a virtual machine has to ask its host for.
+const MAX_ACK_DELAY: Duration = Duration::from_millis(1);
 
 /// How many packets may come before one must be acknowledged at once. Most acknowledgements then travel with what is sent anyhow, and none is
 /// later than [`MAX_ACK_DELAY`], nor when a packet is missing. It is well below what [`INITIAL_WINDOW`] lets go, or a sender would wait for the delay.
