@@ -71,7 +71,7 @@ pub(crate) struct Socket {
     full: AtomicBool,
     /// The longest datagram so far, in bytes.
     longest: AtomicUsize,
-    /// Whether more packets than [`FEW`] came together last.
+    /// Whether as many packets as [`FEW`] came together last, or more.
     many: AtomicBool,
 }
 
